@@ -1,0 +1,193 @@
+"""The command line: ``python -m pipeline fit | animate | track | reenact | label | motions | weights | doctor``.
+
+Results go to standard output (one JSON object with ``--json``), progress and errors to standard error. Exit codes:
+0 done, 1 a problem that the message explains, 2 wrong usage, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline import console, weights_cli
+from pipeline.labels import cli as labels_cli
+from pipeline.provenance import CONSENT_BASES
+from pipeline.types import PipelineError
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    if not (width.isdigit() and height.isdigit()):
+        raise argparse.ArgumentTypeError(f"'{text}' is not WIDTHxHEIGHT, for example 576x1024")
+    return int(width), int(height)
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of words")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
+
+
+def _body(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--body", metavar="PATH", help="SMPLX_NEUTRAL.npz (default: $SMPLX_MODEL, else the open body)")
+
+
+def _fit_parser(commands: Any) -> None:
+    p = commands.add_parser("fit", help="photo to avatar")
+    p.add_argument("photo", metavar="PHOTO", help="JPEG, PNG or WebP of one person seen from the front")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder, or file name ending in .avatar")
+    p.add_argument("--quality", choices=("fast", "default", "full"), default="default")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--consent", choices=tuple(CONSENT_BASES), help="recorded in the avatar: whose photo it is")
+    p.add_argument("--labels", action="append", default=[], metavar="DIR", help="what `label` made; may be repeated")
+    _body(p)
+    _common(p)
+    p.set_defaults(run=_fit)
+
+
+def _animate_parser(commands: Any) -> None:
+    p = commands.add_parser("animate", help="avatar and motion to video")
+    p.add_argument("avatar", metavar="AVATAR", help="what `fit` wrote")
+    p.add_argument("--motion", required=True, metavar="NAME|CLIP.npz|VIDEO", help="see `python -m pipeline motions`")
+    p.add_argument("--out", required=True, metavar="OUT.mp4", help=".mp4, .webm, or a folder for PNG frames")
+    p.add_argument("--yaw", type=float, default=0.0, help="camera to the person's left, -30..30 degrees")
+    p.add_argument("--pitch", type=float, default=0.0, help="camera up, -30..30 degrees")
+    p.add_argument("--orbit", type=float, default=0.0, help="swing the camera slowly by so many degrees to each side")
+    p.add_argument("--background", default="photo", metavar="photo|#rrggbb|transparent")
+    p.add_argument("--fps", type=float, default=30.0, help="frames per second (default 30)")
+    p.add_argument("--size", type=_size, default=(576, 1024), metavar="WxH", help="default 576x1024")
+    p.add_argument("--amplitude", type=float, default=1.0, help="size of the movement, 0..1.5 (default 1)")
+    _body(p)
+    _common(p)
+    p.set_defaults(run=_animate)
+
+
+def _video_parsers(commands: Any) -> None:
+    track = commands.add_parser("track", help="video of a person to motion clip")
+    track.add_argument("video", metavar="VIDEO")
+    track.add_argument("--out", required=True, metavar="CLIP.npz")
+    track.set_defaults(run=_track)
+    reenact = commands.add_parser("reenact", help="self-driven test: a video's own motion drives its first good frame")
+    reenact.add_argument("video", metavar="VIDEO")
+    reenact.add_argument("--out", required=True, metavar="DIR")
+    reenact.add_argument("--quality", choices=("fast", "default", "full"), default="default")
+    reenact.add_argument("--seed", type=int, default=0)
+    reenact.add_argument(
+        "--max-seconds", type=float, default=30.0, help="use at most so much of the video (default 30)"
+    )
+    reenact.set_defaults(run=_reenact)
+    for p in (track, reenact):
+        _body(p)
+        _common(p)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The argument parser of all commands."""
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=(__doc__ or "").split("\n\n")[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _fit_parser(commands)
+    _animate_parser(commands)
+    _video_parsers(commands)
+    for name, text, run in (
+        ("motions", "the motions that come with the package", _motions),
+        ("doctor", "what runs on which tier on this machine, why, and how to raise it", _doctor),
+    ):
+        p = commands.add_parser(name, help=text)
+        _common(p)
+        p.set_defaults(run=run)
+        if run is _doctor:
+            p.add_argument("--weights", action="store_true", help="the table of optional weights instead")
+    weights_cli.add_parser(commands, _common)
+    labels_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
+    return parser
+
+
+def _fit(args: argparse.Namespace) -> None:
+    from pipeline import api
+
+    out = Path(args.out)
+    console.check_writable(out.parent if out.suffix == ".avatar" else out)
+    with console.progress_bar(args.json) as progress:
+        avatar = api.fit(args.photo, body=args.body, quality=args.quality, seed=args.seed, consent=args.consent,
+                         labels=args.labels, progress=progress)  # fmt: skip
+        avatar.save(out)
+    result = {"avatar": str(out), "gaussian_count": len(avatar), **avatar.meta}
+    console.emit(result, f"{api.describe(avatar)}\nThe avatar is in {out}.", args.json)
+
+
+def _animate(args: argparse.Namespace) -> None:
+    from pipeline import api
+    from pipeline.animation import View
+
+    view = View(args.yaw, args.pitch, args.orbit, args.background, args.size, args.fps)
+    view.check(args.out)
+    console.check_writable(Path(args.out).absolute().parent)
+    with console.progress_bar(args.json) as progress:
+        progress("opening the avatar", 0.0)
+        avatar = api.load_avatar(args.avatar, body=args.body)
+        video = api.animate(avatar, args.motion, args.out, view=view, amplitude=args.amplitude, progress=progress)
+    text = f"{video.path}: {video.frames} frames, {video.size[0]}x{video.size[1]}, {video.speed:.1f} frames per second."
+    console.emit(video.to_json(), text, args.json)
+
+
+def _track(args: argparse.Namespace) -> None:
+    from pipeline import api
+    from pipeline.motion import save_clip
+
+    out = Path(args.out)
+    if out.suffix != ".npz":
+        raise PipelineError(f"A motion clip is an .npz file; give --out a name that ends in .npz, not '{out.name}'.")
+    console.check_writable(out.absolute().parent)
+    with console.progress_bar(args.json) as progress:
+        clip = api.track(args.video, body=args.body, progress=progress)
+        save_clip(clip, out)
+    result = {"clip": str(out), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3), **clip.meta}
+    console.emit(result, f"{out}: {len(clip)} frames, {clip.duration:.1f} s of motion.", args.json)
+
+
+def _reenact(args: argparse.Namespace) -> None:
+    from pipeline import api
+
+    console.check_writable(Path(args.out))
+    with console.progress_bar(args.json) as progress:
+        result = api.reenact(args.video, args.out, body=args.body, quality=args.quality, seed=args.seed,
+                             max_seconds=args.max_seconds, progress=progress)  # fmt: skip
+    gain = f"{result['gain_psnr_mask']:+.2f} dB inside the mask, {result['gain_psnr_full']:+.2f} dB on white"
+    text = f"{args.out}/comparison.mp4: {result['frames']} frames; against the still photo {gain}."
+    console.emit(result, text, args.json)
+
+
+def _motions(args: argparse.Namespace) -> None:
+    from pipeline import api
+
+    motions = api.list_motions()
+    lines = [f"{m['name']:<18} {m['seconds']:5.1f} s  {m['description']}" for m in motions]
+    console.emit({"motions": motions}, "\n".join(lines), args.json)
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from pipeline import doctor
+
+    if args.weights:
+        return weights_cli.show(args)
+    checkup = doctor.checkup()
+    console.emit(checkup, doctor.as_text(checkup), args.json)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: arguments without the program's name; None takes them from the command line.
+
+    Returns:
+        The exit code (see the module text); wrong usage leaves by ``SystemExit(2)`` as argparse does.
+    """
+    args = build_parser().parse_args(argv)
+    return console.run(lambda: args.run(args), as_json=args.json, debug=args.debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,274 @@
+"""The verbs behind every door: the command line, the app and a Python user call these.
+
+A ``progress`` argument is called with the name of a stage and the share of it that is done, 0..1.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.console import Progress
+from pipeline.types import Array, FitReport, MotionClip, Observation, PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.animation import Video, View
+    from pipeline.avatar import Avatar
+    from pipeline.body import BodyModel
+
+VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
+QUALITIES = ("fast", "default", "full")
+
+__all__ = ["animate", "describe", "fit", "list_motions", "load_avatar", "load_motion", "observe", "reenact", "track"]
+
+
+def _silent(stage: str, share: float) -> None:
+    """The progress callback of somebody who does not want to know."""
+
+
+def get_body(body: BodyModel | str | Path | None = None) -> BodyModel:
+    """A body model from what a user gives: one, the path of one, or None for the machine's default.
+
+    Raises:
+        PipelineError: the file is missing or no SMPL-X model.
+    """
+    if body is None or isinstance(body, (str, Path)):
+        return _loaded_body(None if body is None else str(body), os.environ.get("SMPLX_MODEL"))
+    return body
+
+
+@lru_cache(maxsize=2)
+def _loaded_body(path: str | None, default: str | None) -> BodyModel:
+    """A model is read once per process; ``default`` is here so that a change of SMPLX_MODEL is noticed."""
+    from pipeline.body import load_body
+
+    return load_body(path)
+
+
+def observe(
+    photo: str | Path | Array,
+    *,
+    body: BodyModel | str | Path | None = None,
+    strict: bool = True,
+    progress: Progress | None = None,
+) -> Observation:
+    """Read a photo and understand it: crop, matte, keypoints, registered body and report.
+
+    Args:
+        photo: path of a JPEG, PNG or WebP, or an (H, W, 3) array, uint8 or float in 0..1.
+        body: body model or path of one.
+        strict: raise when the report does not accept the photo.
+
+    Raises:
+        PipelineError: the photo cannot be read or will not do, with a hint.
+    """
+    return _observe(photo, body, strict, progress or _silent)[1]
+
+
+def _observe(
+    photo: str | Path | Array, body: BodyModel | str | Path | None, strict: bool, tell: Progress
+) -> tuple[BodyModel, Observation]:
+    """The photo is read first: what is wrong with it should not wait for the body model."""
+    from pipeline.media import load_photo
+
+    tell("reading the photo", 0.0)
+    image = load_photo(photo)
+    from pipeline.perceive import perceive
+
+    tell("opening the body model", 0.0)
+    model = get_body(body)
+    return model, perceive(image, model, progress=tell, strict=strict)
+
+
+def fit(
+    photo: str | Path | Array | Observation,
+    *,
+    body: BodyModel | str | Path | None = None,
+    quality: str = "default",
+    seed: int = 0,
+    consent: str | None = None,
+    labels: Sequence[str | Path] = (),
+    progress: Progress | None = None,
+) -> Avatar:
+    """Photo to avatar.
+
+    Args:
+        photo: path, array, or what :func:`observe` returned.
+        body: body model or path of one; the machine's default when None.
+        quality: "fast", "default" or "full".
+        seed: the same seed gives the same avatar on the same machine.
+        consent: "own", "permission" or "public-domain", recorded in the avatar; None records that nothing was said.
+        labels: folders of generated labels of this photo (see :func:`pipeline.labels.label`).
+
+    Raises:
+        PipelineError: a photo that will not do, an unknown quality or consent, or labels of another photo.
+    """
+    from pipeline.avatar import fit as fit_avatar
+    from pipeline.config import FitConfig
+    from pipeline.provenance import Consent
+
+    if quality not in QUALITIES:
+        raise PipelineError(f"The quality '{quality}' is not known; use fast, default or full.")
+    record = Consent.state(consent)
+    tell = progress or _silent
+    if isinstance(photo, Observation):
+        model, observation = get_body(body), photo
+    else:
+        model, observation = _observe(photo, body, True, tell)
+    config = FitConfig.preset(quality, seed)  # type: ignore[arg-type]
+    further = ()
+    if labels:
+        from pipeline.labels.verb import open_labels
+
+        further = open_labels(labels, observation)
+    avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell)
+    return avatar.replace(meta={**avatar.meta, "consent": record.to_json(), "report": report_json(observation.report)})
+
+
+def report_json(report: FitReport) -> dict[str, Any]:
+    """A fit report as plain values."""
+    return {
+        "accepted": report.accepted,
+        "summary": report.summary,
+        "hints": list(report.hints),
+        "metrics": {k: float(v) for k, v in report.metrics.items()},
+        "not_visible": list(report.not_visible),
+    }
+
+
+def describe(avatar: Avatar) -> str:
+    """An avatar's fit report in a few lines of words and numbers."""
+    report = avatar.meta.get("report", {})
+    lines = [report.get("summary", "An avatar."), *report.get("hints", [])]
+    if report.get("not_visible"):
+        lines.append(f"Not in the photo, guessed: {', '.join(report['not_visible'])}.")
+    return "\n".join([*lines, *(f"{name}: {value:g}" for name, value in numbers(avatar).items())])
+
+
+def numbers(avatar: Avatar) -> dict[str, float]:
+    """The figures of an avatar: how well the body was registered, and how well the avatar repeats the photo."""
+    figures = {**avatar.meta.get("report", {}).get("metrics", {}), **avatar.meta.get("metrics", {})}
+    return {"gaussians": len(avatar), **{name.replace("_", " "): float(value) for name, value in figures.items()}}
+
+
+def load_avatar(path: str | Path, *, body: BodyModel | str | Path | None = None) -> Avatar:
+    """Open a saved avatar.
+
+    Raises:
+        PipelineError: it is missing, altered, or was made on another body model.
+    """
+    from pipeline.avatar import Avatar
+
+    return Avatar.load(path, get_body(body))
+
+
+def list_motions() -> list[dict[str, Any]]:
+    """The motions that come with the package: name, title, seconds, description, tags, licence."""
+    from pipeline.motion import list_presets
+
+    return [
+        {
+            "name": preset.name,
+            "title": preset.title,
+            "seconds": round(preset.duration, 2),
+            "description": preset.description,
+            "tags": list(preset.tags),
+            "licence": preset.licence,
+        }
+        for preset in list_presets()
+    ]
+
+
+def load_motion(
+    motion: str | Path | MotionClip, *, body: BodyModel | str | Path | None = None, progress: Progress | None = None
+) -> MotionClip:
+    """A motion from what a user gives: a preset's name, a clip file, a video that is tracked first, or a clip.
+
+    Raises:
+        PipelineError: unknown name, or a file that is no motion.
+    """
+    from pipeline.motion import get_motion
+
+    if isinstance(motion, MotionClip):
+        return motion
+    if Path(motion).suffix.lower() in VIDEO_SUFFIXES:
+        return track(motion, body=body, progress=progress)
+    return get_motion(motion)
+
+
+def track(
+    video: str | Path, *, body: BodyModel | str | Path | None = None, progress: Progress | None = None
+) -> MotionClip:
+    """Video of one person to motion clip.
+
+    Raises:
+        PipelineError: no readable video, or nobody in it.
+    """
+    check_video(video)
+    from pipeline.perceive import track_video
+
+    return track_video(video, get_body(body), progress=progress or _silent).clip(Path(video).stem)
+
+
+def check_video(video: str | Path) -> None:
+    """Find out whether a video can be read before anything else is loaded.
+
+    Raises:
+        PipelineError: it cannot, and why.
+    """
+    from pipeline.video import VideoReader
+
+    with VideoReader(video, max_seconds=1.0):
+        pass
+
+
+def animate(
+    avatar: Avatar | str | Path,
+    motion: str | Path | MotionClip,
+    out: str | Path,
+    *,
+    view: View | None = None,
+    amplitude: float = 1.0,
+    progress: Progress | None = None,
+) -> Video:
+    """Avatar and motion to video.
+
+    Args:
+        avatar: an avatar or where it was saved.
+        motion: a preset's name, a clip file, a video, or a clip.
+        out: ``.mp4``, ``.webm``, or a folder for PNG frames.
+        view: camera, background, size, rate.
+        amplitude: size of the movement, 0..1.5.
+
+    Raises:
+        PipelineError: anything that the user can put right; nothing is left behind.
+    """
+    from pipeline import animation
+
+    view = view or animation.View()
+    view.check(out)
+    if isinstance(avatar, (str, os.PathLike)):
+        avatar = load_avatar(avatar)
+    clip = load_motion(motion, body=avatar.body, progress=progress)
+    return animation.animate(avatar, clip, out, view=view, amplitude=amplitude, progress=progress)
+
+
+def reenact(
+    video: str | Path,
+    out: str | Path,
+    *,
+    body: BodyModel | str | Path | None = None,
+    quality: str = "default",
+    seed: int = 0,
+    max_seconds: float = 30.0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The self-driven test on a video; see :func:`pipeline.evaluate.reenact.reenact`."""
+    check_video(video)
+    from pipeline.evaluate.reenact import reenact as run
+
+    return run(video, out, body=get_body(body), quality=quality, seed=seed, max_seconds=max_seconds,
+               progress=progress or _silent)  # fmt: skip

@@ -1,0 +1,287 @@
+"""Gaussians where the photo looks: one per pixel (merged where it is flat), embedded in the surface it shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.parts import Parts
+from pipeline.config import FitConfig
+from pipeline.types import Camera
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Array = np.ndarray
+
+TIGHT, LOOSE, HIDDEN, SURFACE, LID = range(5)
+"""Kinds of Gaussians: on the mesh, beside it (hair, loose cloth), behind a front part, of the surface layer, and of the
+surface layer where lids unfold: no photo-aligned Gaussians lie above these."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Gaussians before the fit (N of them).
+
+    Attributes:
+        face: (N,) int64. bary: (N, 3). point: (N, 3) world, at the photo's pose. rgb: (N, 3). scale: (N,) metres.
+        group: (N,) int8 part group. kind: (N,) int8. guessed: (N,) 0..1.
+        skin_index, skin_weight: (N, 6). neighbours: (N, 4) int64 indices within these samples, -1 for none.
+    """
+
+    face: Array
+    bary: Array
+    point: Array
+    rgb: Array
+    scale: Array
+    group: Array
+    kind: Array
+    guessed: Array
+    skin_index: Array
+    skin_weight: Array
+    neighbours: Array
+
+    def __len__(self) -> int:
+        return len(self.face)
+
+    @staticmethod
+    def concatenate(parts: list[Samples]) -> Samples:
+        """Join samples; neighbour indices are shifted."""
+        out = {f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Samples)}
+        shift = np.repeat(np.cumsum([0, *[len(p) for p in parts[:-1]]]), [len(p) for p in parts])
+        out["neighbours"] = np.where(out["neighbours"] >= 0, out["neighbours"] + shift[:, None], -1)
+        return Samples(**out)
+
+
+@dataclass(frozen=True)
+class PixelMap:
+    """Per-pixel attachment of one layer: (H, W) face, (H, W, 3) bary, (H, W) depth, (H, W) bool valid."""
+
+    face: Array
+    bary: Array
+    depth: Array
+    valid: Array
+
+
+def photo_samples(
+    body: BodyModel, vertices: Array, camera: Camera, rgb: Array, alpha: Array, parts: Parts, unfolding: Array,
+    config: FitConfig,
+) -> Samples:  # fmt: skip
+    """One Gaussian per pixel of the person.
+
+    Args:
+        vertices: (V, 3) posed mesh after the mesh stage. rgb: (H, W, 3) un-mixed foreground colours.
+        alpha: (H, W) matte.
+        unfolding: (F,) bool, triangles that get no photo-aligned Gaussians because they would be torn apart.
+    """
+    attached = attach_pixels(parts, inner_pixels(parts.label >= 0, alpha), parts.label)
+    attached = replace(attached, valid=attached.valid & ~unfolding[np.maximum(attached.face, 0)])
+    sizes = merge_flat(rgb, parts, attached, config.max_pixels)
+    kind = np.where(parts.loose, LOOSE, TIGHT).astype(np.int8)
+    return _emit(body, vertices, camera, rgb, attached, parts.label, kind, sizes, config, guessed=0.0)
+
+
+def inner_pixels(mask: Array, alpha: Array, solid: float = 0.8) -> Array:
+    """The mask (H, W) without the half-transparent part of its outermost ring, which the blur of the splats inside
+    covers; solid pixels and thin strands stay."""
+    inner = ndimage.binary_erosion(mask, border_value=1)
+    strands = mask & ~ndimage.binary_opening(mask, np.ones((3, 3), bool))
+    return inner | strands | (mask & (alpha > solid))
+
+
+def hidden_samples(
+    body: BodyModel, vertices: Array, camera: Camera, painted: Array, parts: Parts, config: FitConfig
+) -> Samples:
+    """Gaussians for the body behind the arms, coloured from ``painted`` (H, W, 3), the photo with the arms removed."""
+    label = np.where(parts.hidden, geo.BODY, -1).astype(np.int8)
+    front = attach_pixels(parts, parts.label >= 0, parts.label)
+    attached = attach_pixels(parts, parts.hidden, label)
+    behind = np.where(front.valid, front.depth + 0.004, 0)  # wherever the two meshes cross
+    attached = replace(attached, depth=np.maximum(attached.depth, behind).astype(np.float32))
+    sizes = np.where(parts.hidden, 0, 0).astype(np.int8)
+    sizes[::2, ::2][_all_blocks(parts.hidden)] = 2
+    sizes = _cover_rest(sizes, parts.hidden)
+    kind = np.full(label.shape, HIDDEN, np.int8)
+    return _emit(body, vertices, camera, painted, attached, label, kind, sizes, config, guessed=1.0)
+
+
+def attach_pixels(parts: Parts, where: Array, label: Array) -> PixelMap:
+    """Face, barycentrics and depth of every pixel in ``where``; loose ones take the nearest pixel of their group."""
+    shape = label.shape
+    face, bary = np.full(shape, -1, np.int64), np.zeros((*shape, 3), np.float32)
+    depth = np.zeros(shape, np.float32)
+    for group, hits in parts.layers.items():
+        mine = where & (label == group)
+        known = hits.face >= 0
+        if not mine.any() or not known.any():
+            continue
+        trusted = known & (parts.label == group) if (known & (parts.label == group)).any() else known
+        source = known if group != geo.BODY else trusted | (known & mine)
+        index = ndimage.distance_transform_edt(~(source), return_distances=False, return_indices=True)
+        rows, cols = index[0][mine], index[1][mine]
+        face[mine], bary[mine], depth[mine] = hits.face[rows, cols], hits.bary[rows, cols], hits.depth[rows, cols]
+    return PixelMap(face, bary, depth, face >= 0)
+
+
+def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int) -> Array:
+    """Choose 2x2 blocks that one Gaussian can stand for.
+
+    Returns:
+        (H, W) int8: 1 or 2 at the top-left pixel of each Gaussian, 0 elsewhere.
+    """
+    spread = np.zeros(rgb.shape[:2], np.float32)
+    for channel in range(3):
+        c = rgb[..., channel]
+        spread = np.maximum(spread, ndimage.maximum_filter(c, 4) - ndimage.minimum_filter(c, 4))
+    block = _all_blocks(attached.valid & ~parts.loose)
+    h2, w2 = block.shape
+
+    def span(image: Array) -> Array:
+        quad = image[: 2 * h2, : 2 * w2].reshape(h2, 2, w2, 2)
+        return quad.max((1, 3)) - quad.min((1, 3))
+
+    smooth_depth = span(attached.depth) < 0.004
+    block &= (span(parts.label) == 0) & smooth_depth
+    block &= np.isin(parts.label[: 2 * h2 : 2, : 2 * w2 : 2], (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM))
+    value = spread[1 : 2 * h2 : 2, 1 : 2 * w2 : 2][:h2, :w2]
+    threshold = 0.03
+    excess = attached.valid.sum() - budget
+    if excess > 0 and block.any():
+        share = min(1.0, excess / 3 / block.sum())
+        threshold = max(threshold, float(np.quantile(value[block], share)))
+    sizes = np.zeros(rgb.shape[:2], np.int8)
+    sizes[: 2 * h2 : 2, : 2 * w2 : 2][block & (value <= threshold)] = 2
+    return _cover_rest(sizes, attached.valid)
+
+
+def _all_blocks(mask: Array) -> Array:
+    """(H // 2, W // 2) bool: aligned 2x2 blocks that lie wholly in ``mask``."""
+    h2, w2 = mask.shape[0] // 2, mask.shape[1] // 2
+    return mask[: 2 * h2, : 2 * w2].reshape(h2, 2, w2, 2).all((1, 3))
+
+
+def _cover_rest(sizes: Array, mask: Array) -> Array:
+    """Add a 1 for every pixel of ``mask`` that no block covers."""
+    big = sizes == 2
+    covered = big.copy()
+    covered[1:] |= big[:-1]
+    covered[:, 1:] |= big[:, :-1]
+    covered[1:, 1:] |= big[:-1, :-1]
+    return np.where(mask & ~covered, 1, sizes).astype(np.int8)
+
+
+def _emit(
+    body: BodyModel, vertices: Array, camera: Camera, rgb: Array, attached: PixelMap, label: Array, kind: Array,
+    sizes: Array, config: FitConfig, guessed: float,
+) -> Samples:  # fmt: skip
+    """Turn the chosen pixels and blocks into samples."""
+    rows, cols = np.nonzero((sizes > 0) & attached.valid)
+    size = sizes[rows, cols].astype(np.int64)
+    r2, c2 = rows + size - 1, cols + size - 1
+    depth = 0.25 * sum(attached.depth[r, c] for r in (rows, r2) for c in (cols, c2))
+    colour = 0.25 * sum(rgb[r, c] for r in (rows, r2) for c in (cols, c2))
+    face, bary = attached.face[rows, cols], attached.bary[rows, cols]
+    kind_ = kind[rows, cols]
+    index, weight = skin_weights(body, face, bary)
+    loose = np.flatnonzero(kind_ == LOOSE)
+    depth, index, weight = _smooth_loose(loose, rows, cols, depth, index, weight, label, kind, attached, body)
+    point = geo.unproject(camera, cols + 0.5 * size, rows + 0.5 * size, depth)
+    scale = config.splat_pixels * size * depth / camera.K[0, 0] * _slant(vertices, body, camera, face, point)
+    order = _grid_neighbours(rows, cols, size, sizes, depth, label)
+    return Samples(
+        face=face, bary=bary, point=point, rgb=np.clip(colour, 0, 1).astype(np.float32),
+        scale=scale.astype(np.float32), group=label[rows, cols], kind=kind_,
+        guessed=np.full(len(rows), guessed, np.float32), skin_index=index, skin_weight=weight, neighbours=order,
+    )  # fmt: skip
+
+
+def skin_weights(body: BodyModel, face: Array, bary: Array) -> tuple[Array, Array]:
+    """NumPy front of :func:`pipeline.avatar.model.gaussian_weights`."""
+    import torch
+
+    from pipeline.avatar.model import gaussian_weights
+
+    index, weight = gaussian_weights(body, torch.from_numpy(face), torch.from_numpy(np.ascontiguousarray(bary)))
+    return index.numpy(), weight.numpy()
+
+
+def _slant(vertices: Array, body: BodyModel, camera: Camera, face: Array, point: Array) -> Array:
+    """Widening of Gaussians on slanted surface, 1..1.4: neighbours in the picture are far apart there."""
+    corners = np.asarray(body.faces)[face]
+    a, b, c = (vertices[corners[:, k]] for k in range(3))
+    normal = np.cross(b - a, c - a)
+    view = camera.position - point
+    cosine = (normal * view).sum(1) / np.maximum(np.linalg.norm(normal, axis=1) * np.linalg.norm(view, axis=1), 1e-9)
+    return np.clip(np.clip(cosine, 0.2, 1) ** -0.35, 1.0, 1.4)
+
+
+def _smooth_loose(
+    loose: Array, rows: Array, cols: Array, depth: Array, index: Array, weight: Array, label: Array, kind: Array,
+    attached: PixelMap, body: BodyModel, count: int = 16, stride: int = 4,
+) -> tuple[Array, Array, Array]:  # fmt: skip
+    """Depth and skinning weights of loose pixels: a distance-weighted mean over the outline of their group."""
+    if len(loose) == 0:
+        return depth, index, weight
+    depth, index, weight = depth.copy(), index.copy(), weight.copy()
+    near_loose = ndimage.binary_dilation(kind == LOOSE, iterations=2)
+    for group in np.unique(label[rows[loose], cols[loose]]):
+        mine = loose[label[rows[loose], cols[loose]] == group]
+        ring = np.argwhere((label == group) & (kind == TIGHT) & near_loose & attached.valid)[::stride]
+        if len(ring) < 4:
+            continue
+        k = min(count, len(ring))
+        gap, pick = cKDTree(ring).query(np.stack([rows[mine], cols[mine]], 1), k=k)
+        ring_depth = attached.depth[ring[:, 0], ring[:, 1]]
+        share = 1.0 / (gap**2 + 4.0)
+        reach = 0.03 + 8.0 / len(label) * gap[:, :1]  # a thin rim keeps to its side of a jump in depth, hair bridges it
+        share *= np.exp(-(((ring_depth[pick] - ring_depth[pick[:, :1]]) / reach) ** 2))
+        share /= share.sum(1, keepdims=True)
+        depth[mine] = (ring_depth[pick] * share).sum(1)
+        dense = _dense_weights(body, attached.face[ring[:, 0], ring[:, 1]], attached.bary[ring[:, 0], ring[:, 1]])
+        index[mine], weight[mine] = _mix_weights(dense, pick, share)
+    return depth, index, weight
+
+
+def _dense_weights(body: BodyModel, face: Array, bary: Array) -> Array:
+    weights = np.asarray(body.lbs_weights)
+    return (weights[np.asarray(body.faces)[face]] * bary[..., None]).sum(1)
+
+
+def _mix_weights(dense: Array, pick: Array, share: Array, keep: int = 6, chunk: int = 16384) -> tuple[Array, Array]:
+    """Mix rows of dense (R, 55) weights by ``share`` over ``pick`` (N, k); keep the largest."""
+    index, weight = [], []
+    for s in range(0, len(pick), chunk):
+        mixed = np.einsum("nkj,nk->nj", dense[pick[s : s + chunk]], share[s : s + chunk])
+        top = np.argsort(-mixed, axis=1)[:, :keep]
+        value = np.take_along_axis(mixed, top, 1)
+        index.append(top)
+        weight.append((value / value.sum(1, keepdims=True)).astype(np.float32))
+    return np.concatenate(index), np.concatenate(weight)
+
+
+def _grid_neighbours(rows: Array, cols: Array, size: Array, sizes: Array, depth: Array, label: Array) -> Array:
+    """Neighbours in the picture (N, 4): left, right, up, down, of the same group and without a jump in depth."""
+    h, w = sizes.shape
+    owner = np.full((h + 2, w + 2), -1, np.int64)
+    ids = np.arange(len(rows))
+    for dr in (0, 1):
+        for dc in (0, 1):
+            inside = (size > dr) & (size > dc)
+            owner[rows[inside] + dr + 1, cols[inside] + dc + 1] = ids[inside]
+    r, c = rows + 1, cols + 1
+    out = np.stack([owner[r, c - 1], owner[r, c + size], owner[r - 1, c], owner[r + size, c]], 1)
+    group = label[rows, cols]
+    close = (np.abs(depth[out] - depth[:, None]) < 0.02) & (group[out] == group[:, None])
+    return np.where((out >= 0) & close, out, -1)
+
+
+def unmixed_colors(image: Array, alpha: Array) -> Array:
+    """Foreground colours free of background at the matte's edge, (H, W, 3)."""
+    from pipeline.perceive.matte import foreground_colors
+
+    return np.asarray(foreground_colors(image, alpha), np.float32)

@@ -1,0 +1,171 @@
+"""Colours of the surface that the photo does not show: mirror symmetry, then diffusion that respects materials.
+
+Works on the vertices of the mesh (about 1 cm apart on the body, 3 mm in the face), which is as much detail as a guess
+deserves; the Gaussians of the surface layer interpolate it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.linalg import factorized
+from scipy.spatial import cKDTree
+
+from pipeline.avatar import geometry as geo
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Array = np.ndarray
+
+CLOTH, FACE, HAIR, LEFT_HAND, RIGHT_HAND, LIPS, INSIDE, EYES, NECK = range(9)
+"""Materials: colour hardly flows from one to another."""
+
+LEAK = 0.02
+"""Strength of an edge between two materials, relative to one within a material."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Colour (V, 3) and guess (V,) 0..1 of every vertex, and the person's skin colour (3,)."""
+
+    rgb: Array
+    guessed: Array
+    skin: Array
+
+
+def materials(body: BodyModel) -> Array:
+    """Material of every vertex, (V,) int8."""
+    out = np.full(len(body.v_template), CLOTH, np.int8)
+    out[geo.region(body, "neck")] = NECK
+    out[geo.region(body, "scalp")] = HAIR
+    out[geo.region(body, "face", "ears", "eyelids", "under_chin")] = FACE
+    out[geo.region(body, "left_hand")] = LEFT_HAND
+    out[geo.region(body, "right_hand")] = RIGHT_HAND
+    out[geo.region(body, "lips")] = LIPS
+    out[geo.mouth_interior(body) | geo.region(body, "eye_cavity")] = INSIDE
+    out[geo.region(body, "eyeballs", "left_eyeball", "right_eyeball")] = EYES
+    return out
+
+
+def gather_colors(body: BodyModel, face: Array, bary: Array, rgb: Array, weight: Array) -> tuple[Array, Array]:
+    """Mean colour of the samples around every vertex.
+
+    Args:
+        face (N,), bary (N, 3), rgb (N, 3), weight (N,): seen samples on the mesh.
+
+    Returns:
+        (V, 3) colours, (V,) total weight (0: unseen).
+    """
+    n = len(body.v_template)
+    corners = np.asarray(body.faces)[face]
+    share = bary * weight[:, None]
+    total = np.bincount(corners.ravel(), share.ravel(), n)
+    sums = np.stack([np.bincount(corners.ravel(), (share * rgb[:, c : c + 1]).ravel(), n) for c in range(3)], 1)
+    return (sums / np.maximum(total, 1e-9)[:, None]).astype(np.float32), total.astype(np.float32)
+
+
+def mirror_map(body: BodyModel, reach: float = 0.01) -> Array:
+    """For every vertex the nearest vertex of the mirrored template, (V,) int64, -1 where the body is not symmetric."""
+    template = np.asarray(body.v_template)
+    distance, index = cKDTree(template).query(template * np.array([-1.0, 1.0, 1.0]))
+    return np.where(distance < reach, index, -1)
+
+
+def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
+    """The person's skin: the median of the seen face without lips and lids, (3,); a middle tone if none is seen."""
+    skin = seen & geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
+    if skin.sum() < 20:
+        skin = seen & geo.region(body, "left_hand", "right_hand")
+    if skin.sum() < 20:
+        return np.array([0.7, 0.53, 0.45], np.float32)
+    colours = rgb[skin]
+    luma = colours.mean(1)
+    lit = colours[(luma > np.quantile(luma, 0.3)) & (luma < np.quantile(luma, 0.9))]
+    return np.median(lit if len(lit) else colours, axis=0).astype(np.float32)
+
+
+def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
+    """Fill every unseen vertex.
+
+    Args:
+        rgb (V, 3), weight (V,): from :func:`gather_colors`.
+
+    Returns:
+        Completion. Order of trust: the photo, the mirrored vertex, diffusion within the material, skin for hands.
+    """
+    material = materials(body)
+    seen = weight > 0.3
+    skin = skin_color(body, rgb, seen)
+    data, target = np.where(seen, 8.0, 1e-5), np.where(seen[:, None], rgb, skin)
+    _hands(body, material, seen, rgb, skin, data, target)
+    _arms(body, material, seen, rgb, data, target)
+    _hair(material, seen, rgb, data, target)
+    mirror = mirror_map(body)
+    mirrored = (mirror >= 0) & ~seen & seen[mirror] & (material == material[mirror])
+    data[mirrored], target[mirrored] = 0.4, rgb[mirror[mirrored]]
+    edges = geo.edges_of(np.asarray(body.faces))
+    strength = np.where(material[edges[:, 0]] == material[edges[:, 1]], 1.0, LEAK)
+    laplacian = geo.graph_laplacian(edges, len(rgb), strength)
+    solve = factorized((laplacian + sp.diags(data)).tocsc())
+    filled = np.stack([solve(data * target[:, c]) for c in range(3)], 1)
+    filled = np.where(seen[:, None], rgb, np.clip(filled, 0, 1))
+    guessed = np.where(seen, 0.0, np.where(mirrored, 0.6, 1.0))
+    return Completion(filled.astype(np.float32), guessed.astype(np.float32), skin)
+
+
+def _hands(
+    body: BodyModel, material: Array, seen: Array, rgb: Array, skin: Array, data: Array, target: Array
+) -> None:
+    """Unseen hand vertices: skin of the seen hand part, else of the face, shaded by a soft light from above."""
+    normals = geo.vertex_normals(np.asarray(body.v_template), np.asarray(body.faces))
+    crease = _creases(body)
+    shade = (0.90 + 0.08 * normals[:, 1] + 0.04 * normals[:, 2]) * crease
+    both = seen & np.isin(material, (LEFT_HAND, RIGHT_HAND))
+    for hand in (LEFT_HAND, RIGHT_HAND):
+        mine = material == hand
+        own = seen & mine
+        base = skin
+        for candidates in (own, both):
+            if candidates.sum() >= 15:
+                base = np.median(rgb[candidates], axis=0)
+                break
+        todo = mine & ~seen
+        data[todo], target[todo] = 0.15, np.clip(base * shade[todo, None], 0, 1)
+
+
+def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array, target: Array) -> None:
+    """Unseen sleeves and forearms lean towards the seen part of the same arm that is nearest to its hand."""
+    template = np.asarray(body.v_template)
+    normals = geo.vertex_normals(template, np.asarray(body.faces))
+    shade = 0.88 + 0.12 * normals[:, 1]
+    for name in ("left_arm", "right_arm"):
+        mine = geo.region(body, name) & (material == CLOTH)
+        shown = np.flatnonzero(seen & mine)
+        if len(shown) < 20:
+            continue
+        reach = np.abs(template[shown, 0])
+        base = np.median(rgb[shown[reach >= np.quantile(reach, 0.35)]], axis=0)
+        todo = mine & ~seen
+        data[todo], target[todo] = 0.01, np.clip(base * shade[todo, None], 0, 1)
+
+
+def _creases(body: BodyModel) -> Array:
+    """Darkening of concave places (between fingers, in the palm's lines), (V,) 0.8..1.05."""
+    template = np.asarray(body.v_template)
+    faces = np.asarray(body.faces)
+    laplacian = geo.graph_laplacian(geo.edges_of(faces), len(template))
+    degree = np.maximum(laplacian.diagonal(), 1)
+    bump = ((laplacian @ template) / degree[:, None] * geo.vertex_normals(template, faces)).sum(1)
+    return np.clip(1 + 60.0 * bump, 0.8, 1.05)
+
+
+def _hair(material: Array, seen: Array, rgb: Array, data: Array, target: Array) -> None:
+    """The back of the head leans towards the median of the seen scalp."""
+    hair = seen & (material == HAIR)
+    if hair.sum() >= 15:
+        todo = (material == HAIR) & ~seen
+        data[todo], target[todo] = 0.02, np.median(rgb[hair], axis=0)

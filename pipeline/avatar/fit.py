@@ -1,0 +1,140 @@
+"""The fit: an observation in, an avatar out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pipeline.avatar import initial, losses
+from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
+from pipeline.avatar.model import Avatar
+from pipeline.avatar.optimise import Fields, GaussianStage
+from pipeline.config import FitConfig
+from pipeline.types import Observation, PipelineError, PseudoLabel
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Progress = Callable[[str, float], Any]
+"""Called with a stage's name and the share of it that is done; a return value of False cancels the fit."""
+
+
+class PipelineCancelled(PipelineError):
+    """The user asked to stop."""
+
+
+def fit(
+    observation: Observation,
+    body: BodyModel,
+    labels: Sequence[PseudoLabel] = (),
+    config: FitConfig | None = None,
+    progress: Progress | None = None,
+    perceptual: losses.PerceptualLoss = losses.structural_loss,
+) -> Avatar:
+    """Make an avatar of the person in the photo.
+
+    Args:
+        observation: the understood photo.
+        body: the body model that it was registered with.
+        labels: further pictures of the person for L_diff (Eq. 9).
+        config: settings; the default quality if None.
+        progress: hears of the stages; may raise, or return False, to cancel.
+        perceptual: the distance of L_diff; a weight-free structural one by default, LPIPS where its weights are.
+
+    Returns:
+        The avatar; ``meta["metrics"]`` holds PSNR inside the mask and SSIM at the photo's own pose and camera.
+
+    Raises:
+        PipelineCancelled: ``progress`` returned False.
+        PipelineError: the matte is empty.
+    """
+    config = config or FitConfig.preset("default")
+    started = time.perf_counter()
+
+    def tell(stage: str, share: float) -> None:
+        if progress is not None and progress(stage, share) is False:
+            raise PipelineCancelled("The fit was cancelled; nothing was written.")
+
+    torch.manual_seed(config.seed)
+    tell("shaping the body", 0.0)
+    scene = initial.working_scene(body, observation, config.working_height)
+    if (scene.alpha > 0.5).sum() < 400:
+        raise PipelineError("No person could be cut out of this photo; use one with the person larger and in front.")
+    posed = initial.posed_body(body, scene.params)
+    dT = initial.mesh_stage(body, posed, scene, config)
+    tell("placing Gaussians", 0.0)
+    samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
+    dX = initial.canonical_offsets(body, posed, samples)
+    tell("refining", 0.0)
+    stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, labels, perceptual)
+    fields = stage.run(lambda share: tell("refining", share))
+    tell("finishing", 0.0)
+    avatar = _assemble(observation, body, scene, samples, fields, config, len(labels))
+    metrics = own_view_metrics(avatar, scene)
+    meta = {**avatar.meta, "metrics": metrics, "seconds": round(time.perf_counter() - started, 2)}
+    tell("finishing", 1.0)
+    return avatar.replace(meta=meta)
+
+
+def _assemble(
+    observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, fields: Fields,
+    config: FitConfig, labels: int,
+) -> Avatar:  # fmt: skip
+    kinds = {"on_mesh": TIGHT, "loose": LOOSE, "hidden": HIDDEN, "surface": SURFACE, "lids": LID}
+    meta = {
+        "source_sha256": observation.source_hash,
+        "quality": config.quality,
+        "seed": config.seed,
+        "layout": config.layout,
+        "tiers": {"body": body.tier, "labels": "full" if labels else "embedded"},
+        "labels": labels,
+        "gaussians": {name: int((samples.kind == kind).sum()) for name, kind in kinds.items()},
+    }
+    return Avatar(
+        body=body,
+        face_ids=torch.from_numpy(samples.face.astype(np.int64)),
+        bary=torch.from_numpy(samples.bary.astype(np.float32)),
+        dX=fields.dX,
+        dT=fields.dT,
+        scale=fields.log_scale.exp(),
+        rgb=fields.rgb,
+        guessed=torch.from_numpy(samples.guessed),
+        skin_index=torch.from_numpy(samples.skin_index.astype(np.int64)),
+        skin_weight=torch.from_numpy(samples.skin_weight),
+        camera=scene.camera,
+        params=scene.params,
+        background=_background(scene),
+        meta=meta,
+    )
+
+
+def _background(scene: initial.Scene) -> np.ndarray:
+    """The photo without the person, (H, W, 3) uint8."""
+    from pipeline.perceive.matte import inpaint_background
+
+    return (np.clip(inpaint_background(scene.image, scene.alpha, scene.valid), 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def own_view_metrics(avatar: Avatar, scene: initial.Scene) -> dict[str, float]:
+    """PSNR inside the mask (alpha > 0.5) and SSIM of the whole picture at the photo's pose and camera, on white."""
+    from pipeline.render import rasterize_gaussians
+
+    with torch.no_grad():
+        means, scales, colors = avatar.pose(avatar.params)
+        out = rasterize_gaussians(means, scales, colors, scene.camera, background=torch.ones(3))
+    alpha = torch.from_numpy(scene.alpha)
+    target = torch.from_numpy(scene.image) * alpha[..., None] + (1 - alpha[..., None])
+    mask = alpha > 0.5
+    valid = torch.from_numpy(scene.valid)
+    picture = torch.where(valid[..., None], out.image, target)
+    error = float(((picture - target) ** 2)[mask].mean())
+    similarity = losses.ssim_map(picture, target)
+    return {
+        "psnr_mask": round(-10 * float(np.log10(max(error, 1e-10))), 3),
+        "ssim": round(float(similarity.mean()), 5),
+        "ssim_mask": round(float(similarity[mask].mean()), 5),
+    }

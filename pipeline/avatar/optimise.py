@@ -1,0 +1,233 @@
+"""The Gaussian stage: L = L_SC + L_diff + L_S over colours, scales, dX and dT (paper section 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.avatar import losses, model
+from pipeline.avatar.attach import LID, LOOSE, Samples
+from pipeline.avatar.initial import PosedBody, Scene
+from pipeline.config import FitConfig
+from pipeline.types import BodyParams, Camera, PseudoLabel
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+MESH_EVERY = 5
+"""The mesh terms of L_SC move slowly and are evaluated every so many steps (with so many times the weight)."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """What is optimised: dX (N, 3), dT (V, 3), log_scale (N,), rgb (N, 3)."""
+
+    dX: Tensor
+    dT: Tensor
+    log_scale: Tensor
+    rgb: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    """A picture to be matched: target (H, W, 3), alpha (H, W), camera, body parameters.
+
+    Inside the matte (alpha above a half) both target and render lie on white, so that the person is as opaque as the
+    matte says. Outside, the target is the person's own colour continued over the edge, and so is ``backdrop``
+    (H, W, 3): what leaks there costs alpha loss, but teaches no splat the colour of a background. ``valid`` (H, W) is
+    0 where nothing is known.
+    """
+
+    target: Tensor
+    backdrop: Tensor
+    alpha: Tensor
+    valid: Tensor
+    camera: Camera
+    params: BodyParams
+
+
+class Posing:
+    """Eq. 5 for a fixed pose: ``means = M (Bary(T) + dX) + t`` with the blended transforms evaluated once."""
+
+    def __init__(
+        self, body: BodyModel, params: BodyParams, corners: Tensor, bary: Tensor, index: Tensor, weight: Tensor
+    ):
+        with torch.no_grad():
+            vertices, joints = model.canonical_mesh(body, params)
+            A = model.skinning_transforms(body, params, joints)
+            blended = model.blend(A, index, weight)
+            base = model.barycentric(vertices, corners, bary)
+            self.linear = blended[:, :, :3].contiguous()
+            self.offset = (self.linear @ base[:, :, None])[:, :, 0] + blended[:, :, 3]
+            dense = (body.lbs_weights @ A.reshape(len(A), 12)).reshape(-1, 3, 4)
+            self.mesh_linear = dense[:, :, :3].contiguous()
+            self.mesh_offset = model.skin_dense(vertices, A, body.lbs_weights)
+
+    def gaussians(self, dX: Tensor) -> Tensor:
+        """World means (N, 3)."""
+        return self.offset + (self.linear @ dX[:, :, None])[:, :, 0]
+
+    def mesh(self, dT: Tensor) -> Tensor:
+        """World mesh (V, 3), Eq. 4."""
+        return self.mesh_offset + (self.mesh_linear @ dT[:, :, None])[:, :, 0]
+
+
+def crop_view(
+    image: np.ndarray, alpha: np.ndarray, valid: np.ndarray | None, camera: Camera, params: BodyParams, margin: int = 12
+) -> View:
+    """A view cut to the person: fewer pixels to draw. ``image`` (H, W, 3), ``alpha`` (H, W)."""
+    rows, cols = np.nonzero(alpha > 0.05)
+    h, w = alpha.shape
+    if len(rows) == 0:
+        rows, cols = np.array([0, h - 1]), np.array([0, w - 1])
+    r0, r1 = max(rows.min() - margin, 0), min(rows.max() + margin + 1, h)
+    c0, c1 = max(cols.min() - margin, 0), min(cols.max() + margin + 1, w)
+    a = torch.from_numpy(np.ascontiguousarray(alpha[r0:r1, c0:c1], dtype=np.float32))
+    picture = torch.from_numpy(np.ascontiguousarray(image[r0:r1, c0:c1], dtype=np.float32))
+    known = torch.ones_like(a) if valid is None else torch.from_numpy(valid[r0:r1, c0:c1].astype(np.float32))
+    inside = (a > 0.5).float()[..., None]
+    white = torch.ones_like(picture)
+    target = torch.lerp(picture, torch.lerp(white, picture, a[..., None]), inside)
+    backdrop = torch.lerp(picture, white, inside)
+    return View(target, backdrop, a, known, camera.cropped(int(c0), int(r0), int(c1 - c0), int(r1 - r0)), params)
+
+
+class GaussianStage:
+    """Optimises the fields of one avatar.
+
+    Args:
+        body: body model. samples: initial Gaussians. dX (N, 3), dT (V, 3): initial fields. scene: the photo.
+        labels: further pictures for L_diff. perceptual: the loss between them and renders (Eq. 9).
+    """
+
+    def __init__(
+        self, body: BodyModel, posed: PosedBody, samples: Samples, dX: np.ndarray, dT: np.ndarray, scene: Scene,
+        params: BodyParams, config: FitConfig, labels: Sequence[PseudoLabel] = (),
+        perceptual: losses.PerceptualLoss = losses.structural_loss,
+    ):  # fmt: skip
+        self.body, self.config, self.perceptual = body, config, perceptual
+        self.corners = torch.from_numpy(np.asarray(body.faces)[samples.face])
+        self.bary = torch.from_numpy(samples.bary)
+        self.index = torch.from_numpy(samples.skin_index.astype(np.int64))
+        self.weight = torch.from_numpy(samples.skin_weight)
+        self.fields = Fields(
+            dX=torch.from_numpy(dX.astype(np.float32)).requires_grad_(),
+            dT=torch.from_numpy(dT.astype(np.float32)).requires_grad_(),
+            log_scale=torch.from_numpy(np.log(samples.scale)).requires_grad_(),
+            rgb=torch.from_numpy(samples.rgb.copy()).requires_grad_(),
+        )
+        learns = samples.kind != LID
+        free = torch.from_numpy(learns.astype(np.float32))[:, None]
+        self.fields.rgb.register_hook(lambda gradient: gradient * free)
+        self.start = Fields(*(x.detach().clone() for x in vars(self.fields).values()))
+        self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32))
+        self.gap = self.start.dX - self._bary_dT(self.start.dT)
+        self.laplacian = losses.NeighbourLaplacian(samples.neighbours)
+        self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params)
+        self.posing = self._posing(params)
+        self.labels = list(labels)
+        self.label_views: dict[int, tuple[View, Posing]] = {}
+        self._prepare_mesh()
+
+    def _posing(self, params: BodyParams) -> Posing:
+        return Posing(self.body, params, self.corners, self.bary, self.index, self.weight)
+
+    def _bary_dT(self, dT: Tensor) -> Tensor:
+        return model.barycentric(dT, self.corners, self.bary)
+
+    def _prepare_mesh(self) -> None:
+        faces = np.asarray(self.body.faces)
+        self.faces = torch.from_numpy(faces)
+        self.pairs = torch.from_numpy(losses.face_pairs(faces))
+        with torch.no_grad():
+            self.creases = losses.crease(self.posing.mesh(self.start.dT), self.faces, self.pairs)
+
+    def optimizer(self) -> torch.optim.Adam:
+        """Adam (0.9, 0.999) with one rate per field; steps shorter than the paper's schedule decay to a tenth."""
+        c, f = self.config, self.fields
+        groups = [
+            {"params": [f.dX], "lr": c.lr_offsets},
+            {"params": [f.dT], "lr": c.lr_offsets},
+            {"params": [f.log_scale], "lr": c.lr_log_scale},
+            {"params": [f.rgb], "lr": c.lr_rgb},
+        ]
+        return torch.optim.Adam(groups, betas=c.adam_betas)
+
+    def run(self, tick: Callable[[float], None]) -> Fields:
+        """Optimise for ``config.steps`` steps; ``tick`` hears the share done and may raise to cancel."""
+        steps = self.config.steps
+        optimizer = self.optimizer()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** (i / max(steps, 1)))
+        for step in range(steps):
+            tick(step / steps)
+            optimizer.zero_grad(set_to_none=True)
+            self.loss(step).backward()
+            optimizer.step()
+            schedule.step()
+            with torch.no_grad():
+                self.fields.rgb.clamp_(0, 1)
+                lowest = self.start.log_scale - 1.2
+                self.fields.log_scale.copy_(
+                    torch.minimum(torch.maximum(self.fields.log_scale, lowest), self.start.log_scale + 0.5)
+                )
+        return Fields(*(x.detach() for x in vars(self.fields).values()))
+
+    def loss(self, step: int) -> Tensor:
+        """L = L_SC + L_diff + L_S (Eq. 7) at one step."""
+        total = self.photo_loss() + self.consistency_loss()
+        if step % MESH_EVERY == 0:
+            total = total + MESH_EVERY * self.mesh_loss()
+        if self.labels and step >= self.config.label_start * self.config.steps:
+            total = total + self.label_loss(step)
+        return total
+
+    def draw(self, posing: Posing, view: View) -> tuple[Tensor, Tensor]:
+        """The Gaussians over the view's backdrop (H, W, 3), and their alpha (H, W)."""
+        from pipeline.render import rasterize_gaussians
+
+        f = self.fields
+        out = rasterize_gaussians(posing.gaussians(f.dX), f.log_scale.exp(), f.rgb, view.camera)
+        return out.image + (1 - out.alpha)[..., None] * view.backdrop, out.alpha
+
+    def photo_loss(self) -> Tensor:
+        """L_S (Eq. 10)."""
+        c = self.config
+        photo = self.photo
+        image, alpha = self.draw(self.posing, photo)
+        image = torch.lerp(photo.target, image, photo.valid[..., None])
+        l1, ssim, mask = losses.photo_losses(image, alpha * photo.valid, photo.target, photo.alpha)
+        return c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask
+
+    def consistency_loss(self) -> Tensor:
+        """L_MGC and L_lap of L_SC (Eq. 8): deviations from where the Gaussians were attached."""
+        c, f = self.config, self.fields
+        total = c.lambda_MGC * losses.mesh_gaussian_consistency(f.dX - self.gap, self._bary_dT(f.dT), self.held)
+        change = torch.cat([(f.dX - self.start.dX) * 100.0, (f.log_scale - self.start.log_scale)[:, None], f.rgb], 1)
+        reference = torch.cat([torch.zeros_like(change[:, :4]), self.start.rgb], 1)
+        return total + c.lambda_lap * self.laplacian(change, reference)
+
+    def mesh_loss(self) -> Tensor:
+        """L_normal and L_M of L_SC (Eq. 8) on the deformed mesh."""
+        from pipeline.render import mesh_mask
+
+        c = self.config
+        vertices = self.posing.mesh(self.fields.dT)
+        bent = losses.normal_consistency(vertices, self.faces, self.pairs, self.creases)
+        mask = mesh_mask(vertices, self.faces, self.photo.camera)
+        return c.lambda_normal * bent + c.lambda_M * losses.mask_loss(mask * self.photo.valid, self.photo.alpha)
+
+    def label_loss(self, step: int) -> Tensor:
+        """L_diff (Eq. 9): perceptual distance to one pseudo-label, in turn."""
+        which = step % len(self.labels)
+        label = self.labels[which]
+        if which not in self.label_views:
+            view = crop_view(label.image, label.alpha, None, label.camera, label.params)
+            self.label_views = {which: (view, self._posing(label.params))}
+        view, posing = self.label_views[which]
+        image, _ = self.draw(posing, view)
+        return self.config.lambda_LPIPS * label.confidence * self.perceptual(image, view.target, view.alpha)

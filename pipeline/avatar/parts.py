@@ -1,0 +1,173 @@
+"""Which part of the body each pixel shows: mesh layers, corrected by the photo's own edges and landmarks.
+
+A registered mesh is off by some pixels. Where one part lies in front of another (hand before torso, lips before teeth,
+lids before eyes) those pixels would be painted on the wrong part and come apart when the body moves. So every part
+group gets its own depth layer, and a pixel's group comes from the picture: a watershed on colour between safe seeds
+for arms, the landmark contours for mouth and eyes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.arms import differs, face_skin, flood_arms, nearest_fill, recolor_arms
+from pipeline.config import FitConfig
+from pipeline.types import Camera, Detections
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Array = np.ndarray
+
+INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
+LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
+"""MediaPipe face mesh contours (the person's own left and right)."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The photo, divided.
+
+    Attributes:
+        label: (H, W) int8 part group of each pixel of the person, -1 outside the matte.
+        loose: (H, W) bool, pixels of the person beside every triangle of their group.
+        layers: per group, what a ray meets when only that group is there (front faces only).
+        hidden: (H, W) bool, body pixels covered by an arm.
+        front: (H, W) int8 group that the mesh alone would show, -1 where there is none.
+        unsure: (H, W) bool, pixels near an inner depth edge: right for the photo, too risky to colour others from.
+    """
+
+    label: Array
+    loose: Array
+    layers: dict[int, geo.Hits]
+    hidden: Array
+    front: Array
+    unsure: Array
+
+
+def divide(
+    body: BodyModel, vertices: Array, camera: Camera, image: Array, alpha: Array, detections: Detections | None,
+    unseen: Array, config: FitConfig,
+) -> Parts:  # fmt: skip
+    """Find the part group of every pixel of the person.
+
+    Args:
+        vertices: (V, 3) posed mesh after the mesh stage. image: (H, W, 3). alpha: (H, W).
+        detections: face contours for mouth and eyes; without them the mesh decides.
+        unseen: (F,) bool, triangles that no pixel shows (hands in pockets).
+    """
+    layers = cast_layers(body, vertices, camera, unseen)
+    person = alpha > 0.5
+    first = front_labels(layers)
+    label = nearest_fill(first, first >= 0)
+    arms = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    coarse = np.where(arms, label, geo.BODY).astype(np.int8)
+    radius = config.band_pixels * len(alpha) / 1024
+    flooded, band = flood_arms(coarse, first >= 0, person, layers, image, radius)
+    face = face_skin(body, layers[geo.BODY])
+    refined, doubt = recolor_arms(body, flooded, person, layers, image, face, radius)
+    band |= doubt
+    refined = mixed_to_front(refined, band)
+    label = np.where(person, refined, -1).astype(np.int8)
+    label = label_face(label, first, detections)
+    layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
+    loose = np.zeros_like(person)
+    for group, hits in layers.items():
+        loose |= (label == group) & (hits.face < 0)
+    covered = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & (layers[geo.BODY].face >= 0)
+    return Parts(label, loose, layers, covered, first, band & person)
+
+
+def cast_layers(body: BodyModel, vertices: Array, camera: Camera, unseen: Array) -> dict[int, geo.Hits]:
+    """One depth layer per part group; back faces (seen through the cut at the shoulder) count as misses."""
+    faces = np.asarray(body.faces)
+    groups = geo.face_groups(body)
+    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    facing = (np.cross(b - a, c - a) * (camera.position - a)).sum(1) > 0
+    layers = {}
+    for group in range(7):
+        hits = geo.cast(vertices, faces, camera, (groups == group) & ~unseen & (group != geo.SOCKET))
+        if group != geo.MOUTH:
+            seen = (hits.face >= 0) & facing[np.maximum(hits.face, 0)]
+            hits = geo.Hits(np.where(seen, hits.face, -1), hits.bary, hits.depth)
+        layers[group] = hits
+    return layers
+
+
+def front_labels(layers: dict[int, geo.Hits]) -> Array:
+    """Group of the nearest layer, (H, W) int8, -1 where there is none."""
+    depth = np.stack([np.where(layers[g].face >= 0, layers[g].depth, np.inf) for g in sorted(layers)])
+    return np.where(np.isfinite(depth.min(0)), depth.argmin(0), -1).astype(np.int8)
+
+
+def mixed_to_front(label: Array, band: Array) -> Array:
+    """The mixed pixel on an edge between arm and body belongs to the arm, which lies in front."""
+    edge = band & differs(label)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        label = np.where(ndimage.binary_dilation(label == group) & edge & (label == geo.BODY), group, label)
+    return label
+
+
+def label_face(label: Array, first: Array, detections: Detections | None) -> Array:
+    """Mouth interior and eyeballs: from the landmark contours when a face was detected, else from the mesh."""
+    out = label.copy()
+    if detections is None or detections.face is None:
+        inner = np.isin(first, (geo.MOUTH, geo.LEFT_EYE, geo.RIGHT_EYE)) & (label == geo.BODY)
+        out[inner] = first[inner]
+        return out
+    face = detections.face
+    for group, contour, shrink in (
+        (geo.LEFT_EYE, LEFT_EYE, 0.94),
+        (geo.RIGHT_EYE, RIGHT_EYE, 0.94),
+        (geo.MOUTH, INNER_LIPS, 1.0),
+    ):
+        points = face[list(contour), :2]
+        height = np.ptp(points[:, 1])
+        if group == geo.MOUTH and np.linalg.norm(face[13, :2] - face[14, :2]) < max(2.0, 0.05 * np.ptp(points[:, 0])):
+            continue
+        if height < 2:
+            continue
+        inside = fill_polygon(points, label.shape, shrink)
+        out[inside & (label == geo.BODY)] = group
+    return out
+
+
+def smile_layer(body: BodyModel, vertices: Array, camera: Camera, hits: geo.Hits, mouth: Array) -> geo.Hits:
+    """Bind what a smile shows to the upper teeth: all of a narrow opening, the upper part of a wide one.
+
+    The registered jaw is seldom right to the millimetre, and teeth that hang on it would fall with the chin.
+    """
+    upper = geo.region(body, "upper_teeth")[np.asarray(body.faces)].all(1)
+    if not mouth.any() or not upper.any():
+        return hits
+    teeth = geo.cast(vertices, np.asarray(body.faces), camera, upper)
+    if not (teeth.face >= 0).any():
+        return hits
+    rows, cols = np.nonzero(mouth)
+    top, bottom = np.full(mouth.shape[1], np.inf), np.full(mouth.shape[1], -np.inf)
+    np.minimum.at(top, cols, rows)
+    np.maximum.at(bottom, cols, rows)
+    height = bottom[cols] - top[cols] + 1
+    share = (rows - top[cols]) / np.maximum(height, 1)
+    use = np.full(len(rows), np.median(height) < 0.22 * (np.ptp(cols) + 1)) | (share < 0.45)
+    index = ndimage.distance_transform_edt(teeth.face < 0, return_distances=False, return_indices=True)
+    target, source = (rows[use], cols[use]), (index[0][rows[use], cols[use]], index[1][rows[use], cols[use]])
+    face, bary, depth = hits.face.copy(), hits.bary.copy(), hits.depth.copy()
+    face[target], bary[target] = teeth.face[source], teeth.bary[source]
+    depth[target] = np.minimum(teeth.depth[source], hits.depth[target]) - 5e-4  # before tongue and lower teeth
+    return geo.Hits(face, bary, depth)
+
+
+def fill_polygon(points: Array, shape: tuple[int, ...], shrink: float = 1.0) -> Array:
+    """Pixels (H, W) bool whose centres lie in the polygon ``points`` (n, 2), scaled about its middle by ``shrink``."""
+    from skimage.draw import polygon2mask
+
+    middle = points.mean(0)
+    xy = middle + (points - middle) * shrink - 0.5
+    return polygon2mask(shape[:2], xy[:, ::-1])

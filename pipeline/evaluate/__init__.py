@@ -1,0 +1,1 @@
+"""How good is it: picture metrics and the self-driven test on a video."""

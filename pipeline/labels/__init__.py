@@ -1,0 +1,43 @@
+"""Pseudo-labels: further pictures of the person, made by generators, re-tracked and filtered.
+
+Names are loaded on first use: nobody pays for the generators who does not ask for labels.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pipeline.labels.mimicmotion.stage import BodyLabelConfig, BodyLabels, make_body_labels
+    from pipeline.labels.portrait4d.label_files import load_labels
+    from pipeline.labels.portrait4d.stage import HeadLabelConfig, HeadLabels, make_head_labels
+    from pipeline.labels.verb import label
+
+_HOMES = {
+    "BodyLabelConfig": "mimicmotion.stage",
+    "BodyLabels": "mimicmotion.stage",
+    "HeadLabelConfig": "portrait4d.stage",
+    "HeadLabels": "portrait4d.stage",
+    "label": "verb",
+    "load_labels": "portrait4d.label_files",
+    "make_body_labels": "mimicmotion.stage",
+    "make_head_labels": "portrait4d.stage",
+}
+
+__all__ = [
+    "BodyLabelConfig",
+    "BodyLabels",
+    "HeadLabelConfig",
+    "HeadLabels",
+    "label",
+    "load_labels",
+    "make_body_labels",
+    "make_head_labels",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,140 @@
+"""The verb ``label``: photo and motions in, body labels out, with the weights and the card of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline import weights
+from pipeline.console import Progress
+from pipeline.types import Array, MotionClip, Observation, PipelineError, PseudoLabel
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+    from pipeline.labels.mimicmotion.dwpose import DWPose
+    from pipeline.labels.mimicmotion.memory import MemoryPlan
+    from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
+    from pipeline.labels.mimicmotion.stage import BodyLabelConfig, BodyLabels
+
+EDGE = 1 << 20
+"""Bytes at either end of a weight file that tell it from others."""
+
+
+def label(
+    photo: str | Path | Array | Observation,
+    motions: Sequence[str | Path | MotionClip],
+    *,
+    body: BodyModel | str | Path | None = None,
+    vram: float | None = None,
+    device: str = "cuda",
+    config: BodyLabelConfig | None = None,
+    root: Path | None = None,
+    progress: Progress | None = None,
+) -> BodyLabels:
+    """Make body labels with MimicMotion.
+
+    Args:
+        photo: path, array, or what :func:`pipeline.api.observe` returned.
+        motions: names of presets, clip files, videos, or clips; each gives one generated video.
+        body: body model or path of one; the machine's default when None.
+        vram: gigabytes of the card to plan for; all that the card has when None.
+        device: "cuda", or "cpu" for toy models only.
+        config: settings of the stage. root: where labels are kept; the cache by default.
+        progress: called with a stage name and the share done; may raise to stop, a later call then continues.
+
+    Raises:
+        PipelineError: weights or card missing, a photo or motion that will not do, or no usable frame.
+    """
+    from pipeline import api
+    from pipeline.labels.mimicmotion.stage import make_body_labels
+
+    plan = choose_plan(vram, device)
+    base, checkpoint = weights.require("svd-xt-1.1"), weights.require("mimicmotion")
+    clips = [api.load_motion(motion, body=body, progress=progress) for motion in motions]
+    model = api.get_body(body)
+    observation = photo if isinstance(photo, Observation) else api.observe(photo, body=model, progress=progress)
+    generator = open_generator(base, checkpoint, plan, device)
+    return make_body_labels(
+        observation, clips, model, generator, dwpose=open_dwpose(device), config=config, root=root, progress=progress
+    )
+
+
+def open_labels(folders: Sequence[str | Path], observation: Observation) -> list[PseudoLabel]:
+    """Read label folders for the fit of a photo.
+
+    Raises:
+        PipelineError: a folder without labels, or labels of another person or body model.
+    """
+    from pipeline.labels import load_labels
+
+    out: list[PseudoLabel] = []
+    for folder in folders:
+        labels = load_labels(Path(folder))
+        if not labels:
+            raise PipelineError(f"{folder} holds no labels; name a folder that `label` printed.")
+        betas = labels[0].params.betas
+        if betas.shape != observation.params.betas.shape or np.abs(betas - observation.params.betas).max() > 1e-3:
+            raise PipelineError(f"The labels in {folder} are of another photo or body model; make them anew.")
+        out += labels
+    return out
+
+
+def choose_plan(vram: float | None, device: str = "cuda") -> MemoryPlan:
+    """The memory plan for a card.
+
+    Raises:
+        PipelineError: no CUDA card, or too small a one.
+    """
+    import torch
+
+    from pipeline.labels.mimicmotion.memory import plan_for
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PipelineError(
+            "Generated labels need a CUDA card with 8 GB of memory or more, and this machine shows none; make the "
+            "avatar without labels."
+        )
+    if vram is None:
+        vram = torch.cuda.get_device_properties(0).total_memory / 2**30 if device == "cuda" else 8.0
+    return plan_for(vram)
+
+
+def open_generator(base: Path, checkpoint: Path, plan: MemoryPlan, device: str) -> MimicMotionFrames:
+    """Load the pipeline, in half precision on a card; see :meth:`MimicMotionPipeline.from_pretrained`."""
+    import torch
+
+    from pipeline.labels.mimicmotion import MimicMotionPipeline
+    from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
+
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    pipe = MimicMotionPipeline.from_pretrained(base, checkpoint, torch_dtype=dtype)
+    return MimicMotionFrames(pipe, fingerprint(checkpoint), plan, device)
+
+
+def open_dwpose(device: str) -> DWPose | None:
+    """DWPose where its weights are; on the CPU where onnxruntime has no CUDA."""
+    folder = weights.find("dwpose").local_path()
+    if folder is None:
+        return None
+    import onnxruntime
+
+    from pipeline.labels.mimicmotion import DWPose
+
+    fast = device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    files: list[Any] = [folder / file.path for file in weights.find("dwpose").files]
+    return DWPose.open(files[0], files[1], "cuda" if fast else "cpu")
+
+
+def fingerprint(path: Path) -> str:
+    """12 hex digits that change with a file's size, beginning or end: enough to tell checkpoints apart quickly."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(EDGE))
+        file.seek(max(0, size - EDGE))
+        digest.update(file.read(EDGE))
+    return digest.hexdigest()[:12]

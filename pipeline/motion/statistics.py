@@ -1,0 +1,107 @@
+"""Numbers that tell a natural motion from a robotic or a broken one, for presets and tracked clips alike."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..types import Array, MotionClip
+from .kinematics import joint_positions, local_to_global
+from .rotations import aa_to_matrix, matrix_to_aa
+from .skeleton import ARKIT, INDEX, mean_joints
+
+
+@dataclass(frozen=True)
+class MotionStatistics:
+    """Statistics of one clip on an average adult.
+
+    Attributes:
+        wrist_speed_median, wrist_speed_95, wrist_speed_max: metres per second, both hands.
+        wrist_jerk_95, wrist_jerk_max: metres per second cubed.
+        hand_range: largest extent of the wrists' paths, metres.
+        arm_turn_max, finger_turn_max, head_turn_max, torso_turn_max: fastest joint, radians per second.
+        head_range: largest extent of the head's angles, degrees.
+        jaw_median, jaw_max: jaw opening coefficient.
+        blinks_per_minute: closings of the left lid.
+    """
+
+    wrist_speed_median: float
+    wrist_speed_95: float
+    wrist_speed_max: float
+    wrist_jerk_95: float
+    wrist_jerk_max: float
+    hand_range: float
+    arm_turn_max: float
+    finger_turn_max: float
+    head_turn_max: float
+    torso_turn_max: float
+    head_range: float
+    jaw_median: float
+    jaw_max: float
+    blinks_per_minute: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain values by name."""
+        return asdict(self)
+
+
+def joint_paths(clip: MotionClip) -> tuple[Array, Array]:
+    """Local rotations (F, 55, 3, 3) of a clip, and its joints' places (F, 55, 3) on an average adult, metres."""
+    local = local_rotations(clip)
+    return local, joint_positions(local_to_global(local), mean_joints(), clip.transl)
+
+
+def local_rotations(clip: MotionClip) -> Array:
+    """Local rotations (F, 55, 3, 3) of a clip."""
+    fields = [clip.global_orient[:, None], clip.body_pose, clip.jaw_pose[:, None], clip.leye_pose[:, None]]
+    fields += [clip.reye_pose[:, None], clip.left_hand_pose, clip.right_hand_pose]
+    return aa_to_matrix(np.concatenate(fields, axis=1))
+
+
+def motion_statistics(clip: MotionClip) -> MotionStatistics:
+    """Measure a clip of four frames or more (around its seam too, when it is a loop)."""
+    looped = clip.meta.get("loop") is True
+    local, joints = joint_paths(clip)
+    wrists = joints[:, [INDEX["left_wrist"], INDEX["right_wrist"]]]
+    velocity = _rate(wrists, clip.fps, looped)
+    jerk = np.linalg.norm(_rate(_rate(velocity, clip.fps, looped), clip.fps, looped), axis=-1)
+    speed = np.linalg.norm(velocity, axis=-1)
+    turns = _turns(local, clip.fps, looped)
+    head = np.degrees(np.ptp(clip.body_pose[:, INDEX["head"] - 1] + clip.body_pose[:, INDEX["neck"] - 1], axis=0))
+    jaw = clip.arkit[:, ARKIT.index("jawOpen")]
+    lid = clip.arkit[:, ARKIT.index("eyeBlinkLeft")] > 0.5
+    return MotionStatistics(
+        wrist_speed_median=float(np.median(speed)),
+        wrist_speed_95=float(np.percentile(speed, 95)),
+        wrist_speed_max=float(speed.max()),
+        wrist_jerk_95=float(np.percentile(jerk, 95)),
+        wrist_jerk_max=float(jerk.max()),
+        hand_range=float(np.ptp(wrists, axis=0).max()),
+        head_range=float(head.max()),
+        jaw_median=float(np.median(jaw)),
+        jaw_max=float(jaw.max()),
+        blinks_per_minute=float(np.sum(lid[1:] & ~lid[:-1]) * 60.0 / clip.duration),
+        **turns,
+    )
+
+
+def _rate(values: Array, fps: float, looped: bool) -> Array:
+    """Change per second, around the loop's seam when ``looped``."""
+    if looped:
+        return (np.roll(values, -1, axis=0) - values) * fps
+    return np.diff(values, axis=0) * fps
+
+
+def _turns(local: Array, fps: float, looped: bool) -> dict[str, float]:
+    following = np.roll(local, -1, axis=0) if looped else local[1:]
+    present = local if looped else local[:-1]
+    speed = np.linalg.norm(matrix_to_aa(np.swapaxes(present, -1, -2) @ following), axis=-1) * fps
+    arms = [INDEX[f"{s}_{j}"] for s in ("left", "right") for j in ("collar", "shoulder", "elbow", "wrist")]
+    groups = {
+        "arm": arms,
+        "finger": list(range(25, 55)),
+        "head": [INDEX["neck"], INDEX["head"]],
+        "torso": [INDEX[f"spine{i}"] for i in (1, 2, 3)],
+    }
+    return {f"{name}_turn_max": float(speed[:, ids].max()) for name, ids in groups.items()}

@@ -1,0 +1,258 @@
+"""What is behind the person: the photo's own background with the person painted away.
+
+The avatar moves, so the place where the person stood becomes visible at its edges, and the padding of the crop is shown
+all the time. The fill need not be true, only plausible and quiet: patches of the surroundings are copied coarse to fine
+(Wexler et al., "Space-Time Completion of Video", 2007, with the random search of Barnes et al., "PatchMatch", 2009),
+preferring patches from the same height, and the finest grain of their sources is laid on top.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numba
+import numpy as np
+
+from pipeline.types import Array
+
+GROW = 0.012
+"""How much the matte is grown before filling, in parts of the picture's height: hair wisps and soft edges go too."""
+LEVELS = (48, 96, 192)
+"""Long sides of the pyramid on which patches are searched."""
+ROUNDS = (12, 8, 4)
+HALF = 3
+"""Patches are 2 * HALF + 1 pixels wide."""
+SAME_HEIGHT = 0.6
+"""Cost of taking a patch from another height, per squared part of the picture's height, against colour error."""
+
+
+def inpaint_background(image: Array, alpha: Array, valid: Array | None = None, seed: int = 0) -> Array:
+    """Remove the person.
+
+    Args:
+        image: (H, W, 3) float32 in 0..1.
+        alpha: (H, W) matte in 0..1.
+        valid: (H, W) bool; False where the crop is padding, which is filled as well.
+        seed: of the random search.
+
+    Returns:
+        (H, W, 3) float32 in 0..1; equal to ``image`` away from the person and the padding.
+    """
+    image = np.asarray(image, np.float32)
+    hole = find_hole(alpha, valid)
+    if not hole.any():
+        return image.copy()
+    smooth = spread(image, ~hole)
+    small, offsets = _complete(smooth, hole, seed)
+    if offsets is None:
+        filled = smooth
+    else:
+        filled = _with_grain(image, hole, small, offsets)
+    filled = _matched(filled, image, hole)
+    rim = np.clip(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / 12, 0, 1)[..., None]
+    filled = rim * filled + (1 - rim) * smooth
+    return np.where(hole[..., None], np.clip(filled, 0, 1), image).astype(np.float32)
+
+
+def _matched(filled: Array, image: Array, hole: Array) -> Array:
+    """Shift the fill's colours so that they meet the picture's along the rim, and ever less inside: no seams."""
+    gap = hole.astype(np.float32)[..., None]
+    outside = cv2.blur(image * (1 - gap), (9, 9)) / np.maximum(cv2.blur(1 - gap[..., 0], (9, 9)), 1e-3)[..., None]
+    inside = cv2.blur(filled * gap, (9, 9)) / np.maximum(cv2.blur(gap[..., 0], (9, 9)), 1e-3)[..., None]
+    rim = hole & (cv2.dilate((~hole).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+    if not rim.any():
+        return filled
+    shift = spread(np.where(rim[..., None], outside - inside, 0).astype(np.float32), rim)
+    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / (0.05 * max(hole.shape))
+    return filled + shift * np.exp(-depth)[..., None]
+
+
+def find_hole(alpha: Array, valid: Array | None) -> Array:
+    """Where to paint, (H, W) bool: the matte, well grown, and the padding."""
+    radius = max(2, round(GROW * alpha.shape[0]))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    hole = cv2.dilate((alpha > 0.02).astype(np.uint8), disc)
+    hole = cv2.morphologyEx(hole, cv2.MORPH_CLOSE, disc)
+    if valid is not None:
+        hole = np.maximum(hole, cv2.dilate((~valid).astype(np.uint8), np.ones((7, 7), np.uint8)))
+    return hole > 0
+
+
+def spread(image: Array, known: Array) -> Array:
+    """Push-pull: known colours run smoothly into the unknown pixels.
+
+    Args:
+        image: (H, W, 3) float32. known: (H, W) bool.
+
+    Returns:
+        (H, W, 3) float32, equal to ``image`` where known; mid grey when nothing is known.
+    """
+    weight = known.astype(np.float32)
+    levels = [(image * weight[..., None], weight)]
+    while max(weight.shape) > 1:
+        size = ((weight.shape[1] + 1) // 2, (weight.shape[0] + 1) // 2)
+        color = cv2.resize(levels[-1][0], size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0], 3)
+        share = cv2.resize(levels[-1][1], size, interpolation=cv2.INTER_AREA).reshape(size[1], size[0])
+        weight = np.minimum(4 * share, 1)  # one known child makes its parent known
+        levels.append((color * (weight / np.maximum(share, 1e-6))[..., None], weight))
+    filled = np.full((1, 1, 3), 0.5, np.float32)
+    for color, weight in reversed(levels):
+        size = (weight.shape[1], weight.shape[0])
+        coarse = cv2.resize(filled, size, interpolation=cv2.INTER_LINEAR).reshape(size[1], size[0], 3)
+        filled = color + (1 - weight[..., None]) * coarse
+    return np.where(known[..., None], image, filled).astype(np.float32)
+
+
+def _complete(smooth: Array, hole: Array, seed: int) -> tuple[Array, Array | None]:
+    """Fill on a small pyramid; returns the finest level's picture and, per pixel, (dy, dx) to its source there."""
+    picture: Array | None = None
+    offsets: Array | None = None
+    for side, rounds in zip(LEVELS, ROUNDS, strict=True):
+        factor = side / max(hole.shape)
+        size = (max(8, round(hole.shape[1] * factor)), max(8, round(hole.shape[0] * factor)))
+        exact = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA)
+        gap = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
+        source = cv2.erode((~gap).astype(np.uint8), np.ones((2 * HALF + 1,) * 2, np.uint8), borderValue=1) > 0
+        source[:HALF], source[-HALF:], source[:, :HALF], source[:, -HALF:] = False, False, False, False
+        if source.sum() < 40:
+            continue
+        picture = exact if picture is None else np.where(gap[..., None], _grown(picture, size), exact)
+        picture = np.ascontiguousarray(picture, np.float32)
+        rows, columns = np.nonzero(source)
+        matches = _first_matches(gap, rows, columns, offsets, seed)
+        _search_and_vote(picture, gap, source, matches, rounds, SAME_HEIGHT, seed)
+        offsets = matches - np.stack(np.mgrid[: size[1], : size[0]], -1)
+    return (smooth, None) if picture is None or offsets is None else (picture, offsets)
+
+
+def _grown(image: Array, size: tuple[int, int]) -> Array:
+    return cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def _first_matches(gap: Array, rows: Array, columns: Array, coarser: Array | None, seed: int) -> Array:
+    """Where each pixel's patch may come from: twice the coarser answer, or random; (h, w, 2) int64 row, column."""
+    generator = np.random.default_rng(seed)
+    pick = generator.integers(0, len(rows), gap.shape)
+    matches = np.stack([rows[pick], columns[pick]], -1)
+    if coarser is None:
+        return matches
+    size = (gap.shape[1], gap.shape[0])
+    scale = (gap.shape[0] / coarser.shape[0], gap.shape[1] / coarser.shape[1])
+    moved = cv2.resize(coarser.astype(np.float32), size, interpolation=cv2.INTER_NEAREST) * np.array(scale, np.float32)
+    guess = np.rint(moved).astype(np.int64) + np.stack(np.mgrid[: gap.shape[0], : gap.shape[1]], -1)
+    allowed = np.zeros(gap.shape, bool)
+    allowed[rows, columns] = True
+    inside = (guess >= 0).all(-1) & (guess < np.array(gap.shape)).all(-1)
+    guess = np.where(inside[..., None], guess, 0)
+    good = inside & allowed[guess[..., 0], guess[..., 1]]
+    return np.where(good[..., None], guess, matches)
+
+
+@numba.njit(cache=True, fastmath=True)
+def _cost(image, y, x, i, j, limit, same_height):
+    """Mean squared colour difference of the patches at (y, x) and (i, j), plus the price of another height."""
+    height, width = image.shape[:2]
+    total = same_height * ((y - i) / height) ** 2
+    share = 1.0 / (3 * (2 * HALF + 1) ** 2)
+    for a in range(-HALF, HALF + 1):
+        p = min(max(y + a, 0), height - 1)
+        for b in range(-HALF, HALF + 1):
+            q = min(max(x + b, 0), width - 1)
+            for c in range(3):
+                d = image[p, q, c] - image[i + a, j + b, c]
+                total += d * d * share
+        if total > limit:
+            return total
+    return total
+
+
+@numba.njit(cache=True, fastmath=True)
+def _improve(image, source, y, x, matches, best, same_height, forward):
+    """Propagation from two neighbours and a shrinking random search around the best match."""
+    height, width = source.shape
+    step = -1 if forward else 1
+    for k in range(2):
+        p, q = y + (step if k == 0 else 0), x + (step if k == 1 else 0)
+        if 0 <= p < height and 0 <= q < width:
+            i, j = matches[p, q, 0] + y - p, matches[p, q, 1] + x - q
+            if 0 <= i < height and 0 <= j < width and source[i, j]:
+                cost = _cost(image, y, x, i, j, best, same_height)
+                if cost < best:
+                    best, matches[y, x, 0], matches[y, x, 1] = cost, i, j
+    radius = max(height, width)
+    while radius >= 1:
+        i = matches[y, x, 0] + np.random.randint(-radius, radius + 1)
+        j = matches[y, x, 1] + np.random.randint(-radius, radius + 1)
+        if 0 <= i < height and 0 <= j < width and source[i, j]:
+            cost = _cost(image, y, x, i, j, best, same_height)
+            if cost < best:
+                best, matches[y, x, 0], matches[y, x, 1] = cost, i, j
+        radius //= 2
+    return best
+
+
+@numba.njit(cache=True, fastmath=True)
+def _search_and_vote(image, gap, source, matches, rounds, same_height, seed):
+    """Alternate between finding the best source of every patch and repainting the gap from those sources; in place."""
+    np.random.seed(seed)
+    height, width = gap.shape
+    best = np.empty((height, width), np.float32)
+    total = np.empty((height, width, 4), np.float32)
+    for _ in range(rounds):
+        for y in range(height):
+            for x in range(width):
+                best[y, x] = _cost(image, y, x, matches[y, x, 0], matches[y, x, 1], 1e9, same_height)
+        for sweep in range(2):
+            forward = sweep == 0
+            for yy in range(height):
+                for xx in range(width):
+                    y, x = (yy, xx) if forward else (height - 1 - yy, width - 1 - xx)
+                    if not _near_gap(gap, y, x):
+                        continue
+                    best[y, x] = _improve(image, source, y, x, matches, best[y, x], same_height, forward)
+        total[:] = 0
+        for y in range(height):
+            for x in range(width):
+                if not _near_gap(gap, y, x):
+                    continue
+                weight = np.exp(-best[y, x] / 0.004) + 1e-4
+                for a in range(-HALF, HALF + 1):
+                    for b in range(-HALF, HALF + 1):
+                        p, q = y + a, x + b
+                        if 0 <= p < height and 0 <= q < width and gap[p, q]:
+                            i, j = matches[y, x, 0] + a, matches[y, x, 1] + b
+                            for c in range(3):
+                                total[p, q, c] += weight * image[i, j, c]
+                            total[p, q, 3] += weight
+        for y in range(height):
+            for x in range(width):
+                if gap[y, x] and total[y, x, 3] > 0:
+                    for c in range(3):
+                        image[y, x, c] = total[y, x, c] / total[y, x, 3]
+
+
+@numba.njit(cache=True, fastmath=True)
+def _near_gap(gap, y, x):
+    """Whether the patch at (y, x) touches the gap."""
+    height, width = gap.shape
+    for p in range(max(0, y - HALF), min(height, y + HALF + 1)):
+        for q in range(max(0, x - HALF), min(width, x + HALF + 1)):
+            if gap[p, q]:
+                return True
+    return False
+
+
+def _with_grain(image: Array, hole: Array, small: Array, offsets: Array) -> Array:
+    """The small fill enlarged, with the fine detail of the places that it was copied from."""
+    height, width = hole.shape
+    factor = height / small.shape[0]
+    large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    known = spread(image, ~hole)
+    detail = known - cv2.resize(
+        cv2.resize(known, small.shape[1::-1], interpolation=cv2.INTER_AREA),
+        (width, height),
+        interpolation=cv2.INTER_CUBIC,
+    )
+    moves = cv2.resize(offsets.astype(np.float32) * factor, (width, height), interpolation=cv2.INTER_NEAREST)
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    copied = cv2.remap(detail, x + np.rint(moves[..., 1]), y + np.rint(moves[..., 0]), cv2.INTER_NEAREST)
+    return large + copied

@@ -1,0 +1,423 @@
+"""Registration of the body model to 2D detections, one photo or a whole video at once.
+
+Staged optimisation in the spirit of SMPLify-X (Pavlakos et al. 2019): camera and root first, then body, hands, face
+and shape, with robust reprojection, weak 3D direction terms, a silhouette term, joint limits and priors. All residuals
+are in metres on the person's plane, so that one set of weights serves every picture size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.body import BodyModel, joint_limits
+from pipeline.perceive import targets as T
+from pipeline.perceive.flow import DenseTargets
+from pipeline.perceive.initial import initial_state
+from pipeline.perceive.order import armless_faces, front_depth, sunken
+from pipeline.perceive.points import PosedPoints
+from pipeline.perceive.targets import Targets
+from pipeline.types import Array, BodyParams, Camera
+
+STATE = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "arkit", "transl")
+"""Per-frame unknowns, each with a leading frame axis; ``betas`` (B,) is shared."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of Adam: how long, which unknowns, and which terms beyond reprojection are on.
+
+    ``prior`` scales the pose priors, ``silhouette`` the matte term; ``order`` keeps visible hands before the body.
+    """
+
+    iterations: int
+    learning_rate: float
+    free: tuple[str, ...]
+    prior: float = 1.0
+    silhouette: float = 0.0
+    order: bool = False
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Weights and scales of the registration energy.
+
+    ``sigma`` values are the detector noise in metres; ``cut`` values where the robust loss saturates; ``weight`` values
+    multiply the mean over a group of points.
+    """
+
+    focal_over_height: float = 1.5
+    sigma_face: float = 0.004
+    sigma_hand: float = 0.010
+    sigma_body: float = 0.025
+    cut_face: float = 0.03
+    cut_hand: float = 0.05
+    cut_body: float = 0.15
+    weight_face: float = 40.0
+    weight_hand: float = 25.0
+    weight_body: float = 12.0
+    weight_body_direction: float = 6.0
+    weight_hand_direction: float = 8.0
+    weight_limits: float = 30.0
+    weight_betas: float = 0.25
+    weight_arkit: float = 1.5
+    weight_silhouette: float = 2.0
+    weight_order: float = 15.0
+    weight_dense: float = 200.0
+    sigma_dense: float = 0.004
+    cut_dense: float = 0.03
+    smooth_pose: float = 60.0
+    smooth_hand: float = 12.0
+    smooth_arkit: float = 4.0
+    smooth_transl: float = 4000.0
+    face_points: int = 1
+    stages: tuple[Stage, ...] = field(
+        default_factory=lambda: (
+            Stage(50, 0.03, ("global_orient", "transl"), prior=1.0),
+            Stage(120, 0.02, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
+            Stage(120, 0.02, (*STATE, "betas"), prior=1.0),
+            Stage(80, 0.015, (*STATE, "betas"), prior=0.7, order=True),
+            Stage(100, 0.006, (*STATE, "betas"), prior=0.7, silhouette=1.0, order=True),
+        )
+    )
+
+
+@dataclass(frozen=True)
+class Registration:
+    """Registered bodies of F frames.
+
+    Attributes:
+        state: arrays with a leading frame axis (see ``STATE``).
+        betas: (B,).
+        face: native ``expression``, ``jaw_pose``, ``leye_pose``, ``reye_pose`` per frame, from ``arkit``.
+        points: (F, N_POINTS, 2) projected landmarks, pixels.
+    """
+
+    state: dict[str, Array]
+    betas: Array
+    face: dict[str, Array]
+    points: Array
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def frame(self, index: int) -> BodyParams:
+        """Parameters of one frame."""
+        pose = {k: v[index] for k, v in self.state.items() if k != "arkit"}
+        return BodyParams(betas=self.betas, **pose, **{k: v[index] for k, v in self.face.items()})
+
+
+class FaceRig:
+    """The linear map from ARKit coefficients to a body's ``expression``, jaw and eyes."""
+
+    def __init__(self, body: BodyModel) -> None:
+        zero = body.arkit_to_params(np.zeros((1, 52), np.float32))
+        unit = body.arkit_to_params(np.eye(52, dtype=np.float32))
+        self.matrices = {k: torch.from_numpy(np.asarray(unit[k] - zero[k], np.float32)) for k in unit}
+
+    def __call__(self, arkit: Tensor) -> dict[str, Tensor]:
+        """(F, 52) -> native parameters, each (F, n)."""
+        return {k: arkit @ matrix for k, matrix in self.matrices.items()}
+
+
+class LandmarkModel:
+    """Posed landmarks of the body (face, hands, pose) and any further vertices, in the order of :mod:`targets`."""
+
+    def __init__(self, body: BodyModel, extra: Array) -> None:
+        self.rig = FaceRig(body)
+        names = ("mediapipe_face", "mediapipe_left_hand", "mediapipe_right_hand", "mediapipe_pose")
+        parts = [body.landmarks[name] for name in names]
+        width = max(p.vertex_ids.shape[1] for p in parts)
+
+        def pad(values: Array) -> Array:
+            return np.pad(np.asarray(values), ((0, 0), (0, width - values.shape[1])))
+
+        own = np.eye(1, width)[np.zeros(len(extra), int)]
+        ids = np.concatenate([*(pad(p.vertex_ids) for p in parts), np.repeat(extra[:, None], width, 1)])
+        self.points = PosedPoints(body, ids, np.concatenate([*(pad(p.weights) for p in parts), own]))
+
+    def __call__(self, state: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks (F, N_POINTS, 3) and extra vertices (F, S, 3), world."""
+        face = self.rig(state["arkit"])
+        pose = torch.cat(
+            [
+                state["global_orient"][:, None], state["body_pose"], face["jaw_pose"][:, None],
+                face["leye_pose"][:, None], face["reye_pose"][:, None], state["left_hand_pose"],
+                state["right_hand_pose"],
+            ],
+            1,
+        )  # fmt: skip
+        points = self.points(betas, face["expression"], pose, state["transl"])
+        return points[:, : T.N_POINTS], points[:, T.N_POINTS :]
+
+
+def _silhouette_vertices(body: BodyModel, every: int = 12) -> Array:
+    """A thin, even sample of trunk and limb vertices (clothes are outside of them, never inside)."""
+    inside = np.zeros(len(body.v_template), bool)
+    for name in ("torso", "left_arm", "right_arm", "left_hand", "right_hand", "legs"):
+        if name in body.regions:
+            inside |= np.asarray(body.regions[name])
+    return np.flatnonzero(inside)[::every]
+
+
+def robust(squared: Tensor, cut: float) -> Tensor:
+    """Geman-McClure: quadratic near zero, saturating at cut^2."""
+    return squared * cut**2 / (squared + cut**2)
+
+
+def project(points: Tensor, camera: Camera) -> Tensor:
+    """World points (..., 3) to pixels (..., 2), differentiable."""
+    view = torch.from_numpy(camera.viewmat)
+    cam = points @ view[:3, :3].T + view[:3, 3]
+    z = cam[..., 2:].clamp(min=0.05)
+    K = torch.from_numpy(camera.K)
+    return cam[..., :2] / z * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
+
+
+def _group_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Per-frame weighted mean, scaled down when few points of the group are seen; summed over frames."""
+    total = weights.sum(-1)
+    return ((values * weights).sum(-1) / total.clamp(min=1e-6) * total.clamp(max=1.0)).sum()
+
+
+class Energy:
+    """The registration energy of fixed targets; call it with the unknowns."""
+
+    def __init__(
+        self, targets: Targets, camera: Camera, body: BodyModel, init: dict[str, Tensor], config: RegisterConfig,
+        outside: Tensor | None = None, betas_prior: Tensor | None = None, dense: DenseTargets | None = None,
+    ) -> None:  # fmt: skip
+        self.targets, self.camera, self.config, self.dense = targets, camera, config, dense
+        skin = _silhouette_vertices(body) if outside is not None else np.zeros(0, np.int64)
+        self.n_skin = len(skin)
+        self.landmarks = LandmarkModel(body, skin if dense is None else np.concatenate([skin, dense.vertex_ids]))
+        depth = (-init["transl"][:, 2]).detach()
+        self.metres = (depth / float(camera.K[0, 0]))[:, None]
+        self.outside = outside
+        self.body, self.fronts, self.faces = body, None, armless_faces(body)
+        self.betas_prior = betas_prior
+        lower, upper = joint_limits()
+        self.lower, self.upper = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
+        self.face_weights = self._face_weights()
+        self.pose_mean, self.pose_sigma = _pose_prior()
+        self.hand_mean, self.hand_sigma = _hand_prior()
+
+    def _face_weights(self) -> Tensor:
+        weights = torch.ones(T.N_FACE)
+        weights[list(T.LIPS)] = 2.5
+        weights[list(T.EYES)] = 2.5
+        weights[list(T.IRISES)] = 3.0
+        weights[list(T.FACE_CONTOUR)] = 0.4
+        return weights
+
+    def __call__(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Tensor:
+        points, extra = self.landmarks(state, betas)
+        total = self.reprojection(points) + self.directions(points)
+        total = total + self.priors(state, betas, stage.prior) + self.smoothness(state)
+        if stage.silhouette and self.outside is not None:
+            total = total + stage.silhouette * self.silhouette(extra[:, : self.n_skin])
+        if self.fronts is not None:
+            pixels, depth = project(points, self.camera), self._depth(points)
+            total = total + self.config.weight_order * sunken(points, pixels, depth, self.fronts, self.targets)
+        if self.dense is not None:
+            total = total + self.dense_alignment(extra[:, self.n_skin :], self.dense)
+        return total
+
+    def look_at_order(self, state: dict[str, Tensor], betas: Tensor) -> None:
+        """Draw the front of the body as it stands now, for the depth order of what follows."""
+        with torch.no_grad():
+            native = self.landmarks.rig(state["arkit"])
+            pose = {k: v for k, v in state.items() if k != "arkit"}
+            maps = []
+            for start in range(0, len(self.targets), 16):
+                part = slice(start, start + 16)
+                fields = {k: v[part] for k, v in (pose | native).items()}
+                shape = betas[None].expand(len(fields["transl"]), -1)
+                maps.append(front_depth(self.body(betas=shape, **fields).vertices.numpy(), self.faces, self.camera))
+        self.fronts = torch.cat(maps)
+
+    def _depth(self, points: Tensor) -> Tensor:
+        view = torch.from_numpy(self.camera.viewmat)
+        return points @ view[2, :3] + view[2, 3]
+
+    def dense_alignment(self, anchors: Tensor, dense: DenseTargets) -> Tensor:
+        """Anchors go where optical flow saw them."""
+        c = self.config
+        squared = ((project(anchors, self.camera) - dense.points) ** 2).sum(-1) * self.metres**2
+        return c.weight_dense * _group_mean(robust(squared, c.cut_dense), dense.weights) / c.sigma_dense**2
+
+    def reprojection(self, points: Tensor) -> Tensor:
+        c, t = self.config, self.targets
+        squared = ((project(points, self.camera) - t.points) ** 2).sum(-1) * self.metres**2
+        face = _group_mean(robust(squared[:, T.FACE], c.cut_face), t.weights[:, T.FACE] * self.face_weights)
+        body = _group_mean(robust(squared[:, T.POSE], c.cut_body), t.weights[:, T.POSE])
+        total = c.weight_face * face / c.sigma_face**2 * 0.1 + c.weight_body * body / c.sigma_body**2
+        for where in (T.LEFT_HAND, T.RIGHT_HAND):
+            hand = _group_mean(robust(squared[:, where], c.cut_hand), t.weights[:, where])
+            total = total + c.weight_hand * hand / c.sigma_hand**2
+        return total
+
+    def directions(self, points: Tensor) -> Tensor:
+        c, t = self.config, self.targets
+        body = points[:, T.POSE]
+        a, b = (torch.tensor([pair[k] for pair in T.BODY_BONES]) for k in (0, 1))
+        total = c.weight_body_direction * _misalignment(body[:, b] - body[:, a], t.body_dirs, t.body_dir_weights)
+        a, b = (torch.tensor([pair[k] for pair in T.HAND_BONES]) for k in (0, 1))
+        for side, where in enumerate((T.LEFT_HAND, T.RIGHT_HAND)):
+            hand = points[:, where]
+            weights = t.hand_dir_weights[:, side, None].expand(-1, len(T.HAND_BONES)) / len(T.HAND_BONES)
+            bones = hand[:, b] - hand[:, a]
+            total = total + c.weight_hand_direction * _misalignment(bones, t.hand_dirs[:, side], weights)
+        return total
+
+    def priors(self, state: dict[str, Tensor], betas: Tensor, gain: float) -> Tensor:
+        c = self.config
+        total = (((state["body_pose"] - self.pose_mean) / self.pose_sigma) ** 2).sum()
+        hands = torch.stack([state["left_hand_pose"], state["right_hand_pose"]], 1)
+        total = total + (((hands - self.hand_mean) / self.hand_sigma) ** 2).sum()
+        total = gain * (total + c.weight_arkit * (state["arkit"] ** 2).sum())
+        pose = torch.cat([state["body_pose"], state["left_hand_pose"], state["right_hand_pose"]], 1)
+        rows = torch.tensor([*range(1, 22), *range(25, 55)])
+        over = (pose - self.upper[rows]).clamp(min=0) + (self.lower[rows] - pose).clamp(min=0)
+        total = total + c.weight_limits * (over**2).sum()
+        offset = betas if self.betas_prior is None else betas - self.betas_prior
+        return total + c.weight_betas * len(self.targets) * (offset**2).sum()
+
+    def smoothness(self, state: dict[str, Tensor]) -> Tensor:
+        c = self.config
+        if len(self.targets) < 3:
+            return torch.zeros(())
+        gains = {
+            "global_orient": c.smooth_pose, "body_pose": c.smooth_pose, "left_hand_pose": c.smooth_hand,
+            "right_hand_pose": c.smooth_hand, "arkit": c.smooth_arkit, "transl": c.smooth_transl,
+        }  # fmt: skip
+        total = torch.zeros(())
+        for name, gain in gains.items():
+            x = state[name]
+            total = total + gain * ((x[2:] - 2 * x[1:-1] + x[:-2]) ** 2).sum()
+            total = total + 0.02 * gain * ((x[1:] - x[:-1]) ** 2).sum()
+        return total
+
+    def silhouette(self, skin: Tensor) -> Tensor:
+        """Skin may not leave the matte: squared distance (metres) of sampled vertices outside of it (one frame)."""
+        c, t = self.config, self.targets
+        uv = project(skin, self.camera)
+        grid = uv / torch.tensor([t.width, t.height]) * 2 - 1
+        distance = torch.nn.functional.grid_sample(
+            self.outside[None, None], grid[:, None], align_corners=False, padding_mode="border"
+        )[:, 0, 0]
+        inside = ((grid.abs() < 1).all(-1)).float()
+        squared = (distance * self.metres) ** 2 * inside
+        return c.weight_silhouette * robust(squared, 0.05).mean(-1).sum() / 0.01**2 * 10
+
+
+def _misalignment(bones: Tensor, directions: Tensor, weights: Tensor) -> Tensor:
+    cosine = (torch.nn.functional.normalize(bones, dim=-1, eps=1e-6) * directions).sum(-1)
+    return ((1 - cosine) * weights).sum()
+
+
+def _pose_prior() -> tuple[Tensor, Tensor]:
+    """Mean (arms hanging) and standard deviation, radians, of the 21 body joints."""
+    mean = torch.zeros(21, 3)
+    mean[15, 2], mean[16, 2] = -1.15, 1.15
+    sigma = torch.full((21, 3), 0.35)
+    for joints, value in (
+        ((0, 1), 0.3), ((2, 5, 8), 0.12), ((3, 4), 0.4), ((6, 7, 9, 10), 0.15), ((11, 14), 0.3), ((12, 13), 0.15),
+        ((15, 16), 0.9), ((17, 18), 1.0), ((19, 20), 0.4),
+    ):  # fmt: skip
+        sigma[list(joints)] = value
+    return mean, sigma
+
+
+def _hand_prior() -> tuple[Tensor, Tensor]:
+    """Relaxed curl of both hands (2, 15, 3), and its deviation (twist, spread, bend in finger axes)."""
+    mean = torch.zeros(2, 15, 3)
+    mean[0, :12, 2], mean[1, :12, 2] = -0.25, 0.25
+    sigma = torch.tensor([0.08, 0.15, 0.6]).repeat(15, 1)
+    sigma[1:12:3, :2] *= 0.4
+    sigma[2:12:3, :2] *= 0.4
+    sigma[12:] = 0.35
+    return mean, sigma
+
+
+def register(
+    targets: Targets,
+    body: BodyModel,
+    camera: Camera,
+    config: RegisterConfig | None = None,
+    *,
+    init: dict[str, Array] | None = None,
+    betas: Array | None = None,
+    fixed_shape: bool = False,
+    alpha: Array | None = None,
+    dense: DenseTargets | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Registration:
+    """Find the body parameters that explain the detections.
+
+    Args:
+        targets: F frames of detections.
+        body: body model.
+        camera: camera of the pictures (its pose is the world).
+        config: energy weights and stages.
+        init: per-frame start (see ``STATE``); from the detections when absent.
+        betas: (B,) start of the shape, and its prior mean.
+        fixed_shape: keep ``betas``.
+        alpha: (H, W) matte of a single photo, for the silhouette term.
+        dense: anchors seen by optical flow (:mod:`pipeline.perceive.flow`).
+        progress: called with the share done, 0..1.
+
+    Returns:
+        The registration; deterministic.
+    """
+    config = config or RegisterConfig()
+    start = initial_state(targets, body, camera) if init is None else init
+    state = {k: torch.tensor(np.asarray(start[k]), dtype=torch.float32) for k in STATE}
+    shape = torch.zeros(body.n_betas) if betas is None else torch.tensor(betas, dtype=torch.float32)
+    prior = None if betas is None else shape.clone()
+    energy = Energy(targets, camera, body, state, config, _outside_distance(alpha), prior, dense)
+    stages = [s for s in config.stages if s.iterations]
+    total, done = sum(s.iterations for s in stages), 0
+    for stage in stages:
+        unknowns = {k: v.requires_grad_(k in stage.free) for k, v in state.items()}
+        shape.requires_grad_("betas" in stage.free and not fixed_shape)
+        leaves = [v for v in (*unknowns.values(), shape) if v.requires_grad]
+        if stage.order:
+            energy.look_at_order(state, shape)
+        optimiser = torch.optim.Adam(leaves, lr=stage.learning_rate, betas=(0.9, 0.98))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, stage.iterations, stage.learning_rate * 0.2)
+        for _ in range(stage.iterations):
+            optimiser.zero_grad(set_to_none=True)
+            energy(state, shape, stage).backward()
+            optimiser.step()
+            schedule.step()
+            with torch.no_grad():
+                state["arkit"].clamp_(0.0, 1.0)
+                shape.clamp_(-4.0, 4.0)
+            done += 1
+            if progress is not None:
+                progress(done / total)
+    return _finish(energy, {k: v.detach() for k, v in state.items()}, shape.detach(), camera)
+
+
+def _outside_distance(alpha: Array | None) -> Tensor | None:
+    """Distance to the matte in pixels, 0 inside."""
+    if alpha is None:
+        return None
+    from scipy.ndimage import distance_transform_edt
+
+    return torch.from_numpy(distance_transform_edt(alpha < 0.5).astype(np.float32))
+
+
+def _finish(energy: Energy, state: dict[str, Tensor], betas: Tensor, camera: Camera) -> Registration:
+    with torch.no_grad():
+        points, _ = energy.landmarks(state, betas)
+        native = energy.landmarks.rig(state["arkit"])
+        uv = project(points, camera)
+    return Registration(
+        {k: v.numpy() for k, v in state.items()}, betas.numpy(), {k: v.numpy() for k, v in native.items()}, uv.numpy()
+    )

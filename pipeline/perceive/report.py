@@ -1,0 +1,110 @@
+"""The fit report: how well the registration went, in words and numbers, and what to do when it did not."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.perceive import targets as T
+from pipeline.perceive.register import Registration
+from pipeline.perceive.targets import Targets
+from pipeline.types import Array, Detections, FitReport, PipelineError
+
+MIN_PERSON_PIXELS = 200
+"""Shortest person (visible part, pixels of the photo) that carries enough detail."""
+MIN_FACE_PIXELS = 40
+MAX_FACE_ERROR, MAX_BODY_ERROR, MAX_HAND_ERROR = 1.2, 5.0, 3.0
+"""Largest mean reprojection error per part, percent of the person's height."""
+MIN_OVERLAP = 0.55
+"""Smallest intersection over union of matte and naked body; hair and clothes keep it well under 1."""
+
+_PARTS = {
+    "left hand": T.LEFT_HAND,
+    "right hand": T.RIGHT_HAND,
+}
+_LIMBS = {"hips": (23, 24), "knees": (25, 26), "feet": (27, 28), "left elbow": (13,), "right elbow": (14,)}
+
+
+def check_detections(detections: Detections | None, width: int, height: int, people: int) -> Detections:
+    """Refuse pictures that cannot become an avatar.
+
+    Raises:
+        PipelineError: no person, several people, too small, from behind, or only a face.
+    """
+    if detections is None:
+        raise PipelineError("No person was found in this picture; use a photo of one real person seen from the front.")
+    if people > 1:
+        raise PipelineError(f"{people} people were found in this picture; crop it so that only one person is in it.")
+    pose = detections.pose
+    seen = (pose[:, 2] > 0.5) & (pose[:, 0] > 0) & (pose[:, 0] < width) & (pose[:, 1] > 0) & (pose[:, 1] < height)
+    if detections.face is None:
+        raise PipelineError("No face was found: use a photo in which the person looks towards the camera.")
+    face_height = float(np.ptp(detections.face[:, 1]))
+    if not (seen[11] or seen[12]):
+        raise PipelineError("Only a face is visible; use a photo that shows at least the shoulders and the chest.")
+    points = np.concatenate([pose[seen, :2], detections.face[:, :2]])
+    extent = min(float(points[:, 1].max()), height) - max(float(points[:, 1].min()) - 0.3 * face_height, 0)
+    if max(extent, height - points[:, 1].min() if not seen[27:29].any() else extent) < MIN_PERSON_PIXELS or (
+        face_height < MIN_FACE_PIXELS * 0.6
+    ):
+        raise PipelineError(
+            f"The person is only about {extent:.0f} pixels tall; use a photo in which they fill at least "
+            f"{MIN_PERSON_PIXELS} pixels."
+        )
+    return detections
+
+
+def part_errors(registration: Registration, targets: Targets, person_pixels: Array) -> dict[str, Array]:
+    """Mean reprojection error per frame and part, percent of the person's height; NaN where the part is unseen.
+
+    Args:
+        registration: F registered frames.
+        targets: their detections.
+        person_pixels: (F,) height of the whole person in pixels, visible or not.
+    """
+    gap = np.linalg.norm(registration.points - targets.points.numpy(), axis=-1) / person_pixels[:, None] * 100
+    weights = targets.weights.numpy()
+    parts = {"face": T.FACE, "left_hand": T.LEFT_HAND, "right_hand": T.RIGHT_HAND, "body": T.POSE}
+    errors = {}
+    for name, where in parts.items():
+        w = weights[:, where] * (weights[:, where] > 0.25)
+        total = w.sum(1)
+        with np.errstate(invalid="ignore"):
+            errors[name] = np.where(total > 0, (gap[:, where] * w).sum(1) / np.where(total > 0, total, 1), np.nan)
+    return errors
+
+
+def not_visible(targets: Targets) -> tuple[str, ...]:
+    """Names of the parts that one frame does not show."""
+    weights, points = targets.weights[0], targets.points[0]
+    missing = [name for name, where in _PARTS.items() if not bool((weights[where] > 0).any())]
+    for name, indices in _LIMBS.items():
+        inside = [bool(weights[T.POSE][i] > 0.25) and 0 < float(points[T.POSE][i, 1]) < targets.height for i in indices]
+        if not any(inside):
+            missing.append(name)
+    return (*missing, "back of the head and body")
+
+
+def make_report(errors: dict[str, Array], overlap: float, missing: tuple[str, ...], face_pixels: float) -> FitReport:
+    """Turn the numbers of one photo into a verdict, a sentence and hints."""
+    metrics = {f"error_{k}_percent": round(float(v[0]), 3) for k, v in errors.items() if not np.isnan(v[0])}
+    metrics |= {"matte_overlap_iou": round(overlap, 3), "face_height_pixels": round(face_pixels, 1)}
+    problems, hints = [], []
+    if metrics.get("error_face_percent", 99.0) > MAX_FACE_ERROR:
+        problems.append("the face could not be aligned")
+        hints.append("Use a sharp, evenly lit photo with the face towards the camera and nothing in front of it.")
+    if metrics.get("error_body_percent", 0.0) > MAX_BODY_ERROR:
+        problems.append("the body pose could not be aligned")
+        hints.append("Use a photo with a simple pose: standing or sitting upright, limbs not hidden behind things.")
+    if overlap < MIN_OVERLAP:
+        problems.append("the outline of the person does not match the body")
+        hints.append("Use a photo with a plain background, without large bags, umbrellas or other people.")
+    for side in ("left", "right"):
+        if metrics.get(f"error_{side}_hand_percent", 0.0) > MAX_HAND_ERROR:
+            hints.append(f"The {side} hand is aligned poorly; a photo with the hand open and in view is better.")
+        if f"{side} hand" in missing:
+            hints.append(f"The {side} hand is not visible and will be guessed.")
+    if face_pixels < 80:
+        hints.append("The face is small; a closer or larger photo gives a sharper one.")
+    accepted = not problems
+    summary = "The body was aligned to the photo." if accepted else f"This photo will not do: {', '.join(problems)}."
+    return FitReport(accepted, summary, tuple(hints), metrics, missing)

@@ -1,0 +1,322 @@
+"""Video tracking: the same registration over many frames at once, with temporal smoothness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.body import BodyModel
+from pipeline.media import to_uint8
+from pipeline.perceive import targets as T
+from pipeline.perceive.crop import CropWindow, crop_916
+from pipeline.perceive.detect import Detector
+from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
+from pipeline.perceive.matte import Matter
+from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
+from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
+from pipeline.perceive.report import part_errors
+from pipeline.perceive.targets import Targets, build_targets
+from pipeline.types import Array, BodyParams, Camera, Detections, MotionClip, Observation, PipelineError
+from pipeline.video import VideoReader
+
+CHUNK, OVERLAP = 240, 24
+"""Frames optimised together, and frames shared by neighbouring chunks (cross-faded)."""
+SHAPE_FRAMES = 6
+MIN_TRACKED = 0.5
+"""Smallest share of frames in which a person must be found."""
+
+VIDEO_STAGES = (
+    Stage(40, 0.04, ("global_orient", "transl")),
+    Stage(60, 0.03, ("global_orient", "transl", "body_pose", "arkit"), prior=1.5),
+    Stage(60, 0.02, ("global_orient", "transl", "body_pose", "left_hand_pose", "right_hand_pose", "arkit"), prior=0.7),
+    Stage(
+        50, 0.015, ("global_orient", "transl", "body_pose", "left_hand_pose", "right_hand_pose", "arkit"), prior=0.7,
+        order=True,
+    ),
+)
+DENSE_STAGES = (replace(VIDEO_STAGES[3], iterations=45, learning_rate=0.008),)
+DENSE_ROUNDS = 3
+FLOW_HEIGHT = 512
+"""Height in pixels at which frames are compared by optical flow."""
+
+
+@dataclass(frozen=True)
+class VideoDetections:
+    """2D detections of a whole video, in source pixels.
+
+    Attributes:
+        path: the video. frames: one entry per frame, None where no person was found.
+        fps: frames per second. width, height: source pixels.
+    """
+
+    path: Path
+
+    frames: tuple[Detections | None, ...]
+    fps: float
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TrackResult:
+    """A tracked video.
+
+    Attributes:
+        registration: bodies of F frames. camera: the camera of the crop. window: the crop in source pixels.
+        targets: the detections that were explained. fps: frames per second.
+        found: (F,) bool, frames in which a person was detected (others are bridged).
+        errors: mean reprojection error per part, percent of the person's height.
+    """
+
+    registration: Registration
+    camera: Camera
+    window: CropWindow
+    targets: Targets
+    fps: float
+    found: Array
+    errors: dict[str, float]
+
+    def __len__(self) -> int:
+        return len(self.registration)
+
+    def frame(self, index: int) -> BodyParams:
+        """Body parameters of one frame."""
+        return self.registration.frame(index)
+
+    def clip(self, name: str) -> MotionClip:
+        """The motion alone, for any avatar."""
+        state, face = self.registration.state, self.registration.face
+        pose = {k: state[k] for k in ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "transl")}
+        eyes = {k: face[k] for k in ("jaw_pose", "leye_pose", "reye_pose")}
+        meta = {
+            "name": name, "source": "tracked from video", "frames_found": int(self.found.sum()), "errors": self.errors,
+        }  # fmt: skip
+        return MotionClip(fps=self.fps, arkit=state["arkit"], meta=meta, **pose, **eyes)
+
+
+def detect_video(
+    path: str | Path, *, max_seconds: float = 120.0, progress: Callable[[str, float], None] | None = None
+) -> VideoDetections:
+    """Run the detectors over a video.
+
+    Raises:
+        PipelineError: unreadable video, or a person in fewer than half of its frames.
+    """
+    found: list[Detections | None] = []
+    with VideoReader(path, max_seconds=max_seconds) as reader, Detector(static=False) as detector:
+        for frame in reader:
+            found.append(detector.detect(frame))
+            if progress is not None and len(found) % 5 == 0:
+                progress("keypoints", min(len(found) / max(reader.info.frames, 1), 1.0))
+        info = reader.info
+    people = sum(d is not None for d in found)
+    if not found:
+        raise PipelineError("The video has no frames; use another video.")
+    if people < MIN_TRACKED * len(found):
+        raise PipelineError(
+            f"A person was found in only {people} of {len(found)} frames; use a video that shows one person throughout."
+        )
+    return VideoDetections(Path(path), tuple(found), info.fps, info.width, info.height)
+
+
+def choose_reference(detections: VideoDetections) -> int:
+    """The first usable frontal frame: face well turned to the camera, shoulders and, if ever, hands in view.
+
+    Raises:
+        PipelineError: when no frame shows a face.
+    """
+    scores = np.array([_frontal_score(d, detections) for d in detections.frames])
+    if scores.max() <= 0:
+        raise PipelineError("No frame shows the person's face; use a video in which they look at the camera.")
+    return int(np.flatnonzero(scores >= 0.85 * scores.max())[0])
+
+
+def _frontal_score(found: Detections | None, video: VideoDetections) -> float:
+    if found is None or found.face is None:
+        return 0.0
+    nose, left, right = (found.face[i, 0] for i in (1, 454, 234))
+    width = abs(left - right)
+    yaw = abs((left - nose) - (nose - right)) / max(width, 1e-6)
+    score = max(0.0, 1.0 - yaw)
+    for hand, wrist in ((found.left_hand, 15), (found.right_hand, 16)):
+        x, y, visibility = found.pose[wrist]
+        inside = 0 < x < video.width and 0 < y < video.height and visibility > 0.5
+        score *= 1.0 if hand is not None else (0.75 if inside else 0.85)
+    return float(score)
+
+
+def video_window(detections: VideoDetections, size: tuple[int, int]) -> CropWindow:
+    """One 9:16 window for a whole video, around everything that the person reaches."""
+    blank = np.broadcast_to(np.zeros(1, np.uint8), (detections.height, detections.width, 3))
+    some = [d for d in detections.frames if d is not None]
+    merged = np.zeros((detections.height, detections.width), np.float32)
+    for d in some[:: max(len(some) // 60, 1)]:
+        sure = [d.pose[d.pose[:, 2] > 0.5, :2]]
+        sure += [p[:, :2] for p in (d.face, d.left_hand, d.right_hand) if p is not None]
+        points = np.concatenate(sure)
+        x0, y0 = np.clip(points.min(0), 0, None).astype(int)
+        x1, y1 = np.ceil(points.max(0)).astype(int)
+        merged[y0:y1, x0:x1] = 1.0
+    return crop_916(blank, some[0], merged, out_width=size[0], out_height=size[1])
+
+
+def track_video(
+    video: str | Path | VideoDetections,
+    body: BodyModel,
+    *,
+    size: tuple[int, int] = (576, 1024),
+    window: CropWindow | None = None,
+    betas: Array | None = None,
+    reference: Observation | None = None,
+    dense: bool = True,
+    config: RegisterConfig | None = None,
+    max_seconds: float = 120.0,
+    progress: Callable[[str, float], None] | None = None,
+) -> TrackResult:
+    """Track a person through a video.
+
+    Args:
+        video: path, or detections from :func:`detect_video`.
+        body: body model.
+        size: (width, height) of the crop in pixels.
+        window: crop in source pixels; chosen around the person when absent.
+        betas: (B,) shape, kept fixed (re-tracking, Eq. 6); estimated from the clearest frames when absent.
+        reference: a photo of the same person in the same clothes and window, that dense alignment compares all frames
+            with; the clearest frame of the video when absent.
+        dense: refine by optical flow (:mod:`pipeline.perceive.flow`), about half of the time.
+        config: registration weights.
+        max_seconds: longer videos are cut there.
+        progress: called with a stage name and the share done.
+
+    Raises:
+        PipelineError: unreadable video or no person.
+    """
+    tell = progress or (lambda stage, share: None)
+    found = video if isinstance(video, VideoDetections) else detect_video(video, max_seconds=max_seconds, progress=tell)
+    window = window or video_window(found, size)
+    config = config or RegisterConfig()
+    camera = photo_camera(size, config)
+    cropped = [None if d is None else crop_detections(d, window) for d in found.frames]
+    targets = build_targets(cropped, *size)
+    if betas is None:
+        betas = estimate_shape(targets, body, camera, config)
+    config = replace(config, stages=VIDEO_STAGES)
+    registration = _register_chunks(targets, body, camera, config, betas, lambda share: tell("tracking", share))
+    if dense:
+        frames = _cut_outs(found, window, lambda share: tell("matte", share))
+        aligner = _aligner(found, body, camera, frames, registration, reference)
+        config = replace(config, stages=DENSE_STAGES)
+        for k in range(DENSE_ROUNDS):
+            anchors = _look(aligner, frames, registration, lambda share, k=k: tell(f"flow {k + 1}", share))
+            registration = _register_chunks(
+                targets, body, camera, config, betas, lambda share, k=k: tell(f"alignment {k + 1}", share),
+                registration, anchors,
+            )  # fmt: skip
+    errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
+    with np.errstate(all="ignore"):
+        means = {k: round(float(np.nanmean(v)), 3) for k, v in errors.items() if not np.isnan(v).all()}
+    return TrackResult(
+        registration, camera, window, targets, found.fps, np.array([d is not None for d in cropped]), means
+    )
+
+
+def estimate_shape(targets: Targets, body: BodyModel, camera: Camera, config: RegisterConfig) -> Array:
+    """One shape for the video, from the frames in which most is seen, spread over its length."""
+    seen = targets.weights[:, T.POSE].sum(1) + targets.has_face.float() * 8
+    parts = np.array_split(np.arange(len(targets)), min(SHAPE_FRAMES, len(targets)))
+    best = np.array([part[int(seen[part].argmax())] for part in parts])
+    still = replace(config, smooth_pose=0.0, smooth_hand=0.0, smooth_arkit=0.0, smooth_transl=0.0)
+    return register(targets.select(best), body, camera, still).betas
+
+
+def _cut_outs(video: VideoDetections, window: CropWindow, progress: Callable[[float], None]) -> list[Array]:
+    """Small grey crops of all frames with the person on white, (h, w) uint8 each (0.15 MB)."""
+    import cv2
+
+    width = round(FLOW_HEIGHT * window.out_width / window.out_height)
+    small = replace(window, out_width=width, out_height=FLOW_HEIGHT)
+    frames = []
+    with VideoReader(video.path, max_seconds=(len(video.frames) + 1) / video.fps) as reader, Matter() as matter:
+        for found, frame in zip(video.frames, reader, strict=False):
+            crop, valid = small.apply(frame)
+            seen = None if found is None else crop_detections(found, small)
+            alpha = matter.matte(crop, seen, "fast", valid)
+            frames.append(cut_out(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), alpha))
+            progress(len(frames) / len(video.frames))
+    return frames
+
+
+def _aligner(
+    video: VideoDetections, body: BodyModel, camera: Camera, frames: Sequence[Array], registration: Registration,
+    reference: Observation | None,
+) -> FlowAligner:  # fmt: skip
+    import cv2
+
+    if reference is None:
+        index = choose_reference(video)
+        return FlowAligner(body, frames[index], registration.frame(index), camera)
+    size = frames[0].shape[::-1]
+    grey = cv2.cvtColor(to_uint8(reference.image), cv2.COLOR_RGB2GRAY)
+    small, alpha = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (grey, reference.alpha))
+    return FlowAligner(body, cut_out(small, alpha), reference.params, camera)
+
+
+def _look(
+    aligner: FlowAligner, frames: Sequence[Array], registration: Registration, progress: Callable[[float], None]
+) -> DenseTargets:
+    """Where the anchors are seen in every frame; weight 0 in frames that could not be read again."""
+    count = len(registration)
+    points = np.zeros((count, len(aligner.anchors), 2), np.float32)
+    weights = np.zeros(points.shape[:2], np.float32)
+    for f, frame in enumerate(frames[:count]):
+        points[f], weights[f] = aligner.align(frame, registration.frame(f))
+        progress((f + 1) / count)
+    return DenseTargets(aligner.anchors, torch.from_numpy(points), torch.from_numpy(weights))
+
+
+def _register_chunks(
+    targets: Targets, body: BodyModel, camera: Camera, config: RegisterConfig, betas: Array,
+    progress: Callable[[float], None], start: Registration | None = None, dense: DenseTargets | None = None,
+) -> Registration:  # fmt: skip
+    starts = list(range(0, max(len(targets) - OVERLAP, 1), CHUNK - OVERLAP))
+    pieces = []
+    for k, first in enumerate(starts):
+        part = slice(first, first + CHUNK)
+        pieces.append(
+            register(
+                targets.select(part), body, camera, config, betas=betas, fixed_shape=True,
+                init=None if start is None else {name: values[part] for name, values in start.state.items()},
+                dense=None if dense is None else dense.select(part),
+                progress=lambda share, k=k: progress((k + share) / len(starts)),
+            )
+        )  # fmt: skip
+    return pieces[0] if len(pieces) == 1 else _crossfade(pieces, starts, len(targets))
+
+
+def _crossfade(pieces: Sequence[Registration], starts: Sequence[int], frames: int) -> Registration:
+    """Blend neighbouring chunks linearly over the frames that they share (rotations there are nearly equal)."""
+    weight = np.zeros((len(pieces), frames), np.float32)
+    for k, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
+        ramp = np.ones(len(piece), np.float32)
+        if k:
+            ramp[:OVERLAP] = np.linspace(0, 1, OVERLAP + 2)[1:-1][: len(ramp)]
+        if k + 1 < len(pieces):
+            ramp[-OVERLAP:] *= np.linspace(1, 0, OVERLAP + 2)[1:-1]
+        weight[k, start : start + len(piece)] = ramp
+    weight /= weight.sum(0)
+
+    def blend(get: Callable[[Registration], Array]) -> Array:
+        first = get(pieces[0])
+        total = np.zeros((frames, *first.shape[1:]), np.float32)
+        for k, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
+            w = weight[k, start : start + len(piece)].reshape(-1, *(1,) * (first.ndim - 1))
+            total[start : start + len(piece)] += w * get(piece)
+        return total
+
+    state = {k: blend(lambda p, k=k: p.state[k]) for k in pieces[0].state}
+    face = {k: blend(lambda p, k=k: p.face[k]) for k in pieces[0].face}
+    return Registration(state, pieces[0].betas, face, blend(lambda p: p.points))

@@ -1,0 +1,22 @@
+"""Gaussian and mesh rasterisers behind one interface: numba on every CPU, gsplat and nvdiffrast on CUDA."""
+
+from pipeline.render.backends import Backend, available_backends
+from pipeline.render.gaussians import RenderOutput, rasterize_gaussians
+from pipeline.render.mesh import MeshFragments, face_normals, interpolate, rasterize_mesh, shaded, vertex_normals
+from pipeline.render.silhouette import mesh_mask
+from pipeline.render.skinned import SkinnedRenderer
+
+__all__ = [
+    "Backend",
+    "MeshFragments",
+    "RenderOutput",
+    "SkinnedRenderer",
+    "available_backends",
+    "face_normals",
+    "interpolate",
+    "mesh_mask",
+    "rasterize_gaussians",
+    "rasterize_mesh",
+    "shaded",
+    "vertex_normals",
+]

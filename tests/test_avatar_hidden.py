@@ -1,0 +1,110 @@
+"""Hands that the photo does not show: found, tucked away, and given skin colour."""
+
+import numpy as np
+import pytest
+
+from pipeline.avatar import arms, tuck
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.parts import smile_layer
+from pipeline.avatar.surface import never_seen, unfolding_lids
+from pipeline.types import BodyParams, Camera, Detections
+
+
+@pytest.fixture(scope="module")
+def body():
+    from pipeline.body import load_body
+
+    return load_body()
+
+
+@pytest.fixture(scope="module")
+def params(body) -> BodyParams:
+    """Upper arms down, forearms bent forwards: both hands in front of the belly."""
+    from scipy.spatial.transform import Rotation
+
+    base = BodyParams.zeros(body.n_betas, body.n_expression)
+    pose = base.body_pose.copy()
+    for joint, side in ((16, 1), (17, -1)):
+        pose[joint - 1] = (Rotation.from_euler("z", -1.2 * side) * Rotation.from_euler("x", 0.8)).as_rotvec()
+        pose[joint + 1] = [0, -1.5 * side, 0]
+    return base.replace(body_pose=pose.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def camera() -> Camera:
+    camera = Camera.frontal(288, 512, focal=560.0, distance=2.4)
+    viewmat = camera.viewmat.copy()
+    viewmat[1, 3] = 0.1
+    return Camera(viewmat, camera.K, camera.width, camera.height)
+
+
+def seen_wrists(body, params, camera, score: float) -> Detections:
+    _, _, joints = tuck._posed(body, params)
+    pose = np.zeros((33, 3), np.float32)
+    for side in (tuck.LEFT, tuck.RIGHT):
+        pose[side.pose_wrist, :2] = camera.project(joints[side.wrist])[0]
+        pose[side.pose_wrist, 2] = score
+    return Detections(np.zeros((133, 3), np.float32), pose, np.zeros((33, 3), np.float32), None, None, None)
+
+
+def test_inverse_kinematics_reaches_and_keeps_the_elbow(body, params, camera):
+    _, _, joints = tuck._posed(body, params)
+    target = joints[tuck.LEFT.wrist] + np.array([0.0, 0.0, -0.12])
+    moved = tuck._posed(body, tuck.reach(body, params, camera, tuck.LEFT, target))[2]
+    np.testing.assert_allclose(moved[tuck.LEFT.wrist], target, atol=2e-3)
+    before, after = (camera.project(j[tuck.LEFT.elbow])[0] for j in (joints, moved))
+    assert np.linalg.norm(before - after) < 15
+    np.testing.assert_allclose(moved[tuck.RIGHT.wrist], joints[tuck.RIGHT.wrist], atol=1e-5)
+
+
+def test_unseen_hands_are_hidden_in_the_body(body, params, camera):
+    valid = np.ones((512, 288), bool)
+    hits = geo.cast(tuck._posed(body, params)[0], body.faces.numpy(), camera)
+    image = np.where(arms.face_skin(body, hits)[..., None], [0.8, 0.6, 0.5], [0.1, 0.2, 0.7]).astype(np.float32)
+    unseen = tuck.unseen_faces(body, params, camera, image, seen_wrists(body, params, camera, 0.9), valid)
+    segments = arms.arm_segments(body)
+    assert (segments[unseen] == arms.HAND).all() and unseen.any()
+    tucked = tuck.tuck(body, params, camera, unseen)
+    part = np.unique(body.faces.numpy()[unseen & (geo.face_groups(body) == geo.LEFT_ARM)])
+    posed = tuck._posed(body, params)[0]
+    hits = geo.cast(posed, body.faces.numpy(), camera, geo.face_groups(body) == geo.BODY)
+    before = tuck.exposed(posed[part], hits, camera)
+    after = tuck.exposed(tuck._posed(body, tucked)[0][part], hits, camera)
+    assert before > 0.8 and after < 0.3
+
+
+def test_seen_hands_are_left_alone(body, params, camera):
+    image, valid = np.full((512, 288, 3), 0.5, np.float32), np.ones((512, 288), bool)
+    unseen = tuck.unseen_faces(body, params, camera, image, seen_wrists(body, params, camera, 0.9), valid)
+    assert not unseen.any(), "hands of the face's colour count as seen"
+    assert tuck.tuck(body, params, camera, unseen) is params
+    hidden = tuck.unseen_faces(body, params, camera, image, None, valid)
+    assert not hidden.any(), "nothing is known without detections"
+
+
+def test_smile_hangs_on_the_upper_teeth(body, camera):
+    vertices = body.v_template.numpy()
+    head = Camera.frontal(200, 200, focal=1500.0, distance=1.0)
+    viewmat = head.viewmat.copy()
+    teeth = vertices[geo.region(body, "teeth")].mean(0)
+    viewmat[:3, 3] -= viewmat[:3, :3] @ teeth
+    head = Camera(viewmat, head.K, 200, 200)
+    mouth = np.zeros((200, 200), bool)
+    mouth[97:103, 70:130] = True
+    hits = geo.cast(vertices, body.faces.numpy(), head, geo.mouth_interior(body)[body.faces.numpy()].all(1))
+    bound = smile_layer(body, vertices, head, hits, mouth)
+    upper = geo.region(body, "upper_teeth")[body.faces.numpy()].all(1)
+    assert upper[bound.face[mouth]].all()
+    assert (bound.depth[mouth] <= hits.depth[mouth]).all()
+    np.testing.assert_array_equal(bound.face[~mouth], hits.face[~mouth])
+
+
+def test_lids_unfold_and_inner_walls_are_left_out(body):
+    from pipeline.avatar.initial import posed_body
+
+    posed = posed_body(body, BodyParams.zeros(body.n_betas, body.n_expression))
+    lids = unfolding_lids(body, posed.canonical, posed.blink)
+    assert 10 < lids.sum() < 1000
+    assert geo.region(body, "head")[body.faces.numpy()[lids]].all()
+    walls = never_seen(body)
+    assert walls.any() and not geo.region(body, "teeth", "eyeballs")[body.faces.numpy()[walls]].any()

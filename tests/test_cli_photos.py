@@ -1,0 +1,60 @@
+"""Photos through the command line: what will not do is refused in one sentence, what is merely odd works."""
+
+import json
+
+import numpy as np
+import pytest
+from bad_photos import odd_photos, unusable_pictures
+from test_cli import run_failing
+
+from pipeline.__main__ import main
+from pipeline.media import load_photo
+
+
+@pytest.fixture(scope="module")
+def unusable(tmp_path_factory, astronaut_path):
+    return unusable_pictures(tmp_path_factory.mktemp("unusable"), astronaut_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nobody", "No person"),
+        ("two people", "2 people"),
+        ("too small", "pixels tall"),
+        ("only a face", "shoulders"),
+        ("cartoon", "real person|No person|No face"),
+    ],
+)
+def test_pictures_that_will_not_do(name, words, unusable, tmp_path, capsys):
+    sentence = run_failing(["fit", str(unusable[name]), "--out", str(tmp_path / "me")], capsys)
+    assert any(word in sentence for word in words.split("|")), sentence
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["cmyk", "palette", "16 bit", "turned"])
+def test_odd_photos_are_read_as_the_same_picture(kind, astronaut, astronaut_path, tmp_path):
+    image = load_photo(odd_photos(tmp_path, astronaut_path)[kind])
+    assert image.shape == astronaut.shape
+    assert np.abs(image - astronaut).mean() < 0.04
+
+
+@pytest.mark.slow
+def test_turned_photo_to_video(astronaut_path, tmp_path, capsys):
+    """The whole way on the command line, with a photo that lies on its side."""
+    photo = odd_photos(tmp_path, astronaut_path)["turned"]
+    assert (
+        main(["fit", str(photo), "--out", str(tmp_path / "me"), "--quality", "fast", "--consent", "own", "--json"]) == 0
+    )
+    fitted = json.loads(capsys.readouterr().out)
+    assert fitted["report"]["accepted"] and fitted["consent"]["basis"] == "own"
+    assert fitted["metrics"]["psnr_mask"] > 25
+    argv = ["animate", str(tmp_path / "me"), "--motion", "listening", "--out", str(tmp_path / "o.mp4"), "--fps", "2"]
+    assert main([*argv, "--size", "288x512", "--json"]) == 0
+    video = json.loads(capsys.readouterr().out)
+    assert video["frames"] == round(video["seconds"] * 2) >= 12 and (video["width"], video["height"]) == (288, 512)
+    altered = tmp_path / "me" / "avatar.safetensors"
+    altered.write_bytes(altered.read_bytes()[:-8] + b"12345678")
+    assert "altered" in run_failing(argv, capsys)
+    altered.unlink()
+    assert "missing" in run_failing(argv, capsys)

@@ -1,0 +1,78 @@
+"""Painting the person away: exact outside, plausible inside."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.perceive.background import find_hole, inpaint_background, spread
+from pipeline.perceive.matte import inpaint_background as same_function
+
+
+def scene(height: int = 256, width: int = 144) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sky over striped ground with a red person in front: picture, matte and the true background."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    sky = np.stack([0.4 + 0 * y, 0.6 + 0.2 * y / height, 0.9 + 0 * y], -1)
+    ground = np.stack([0.3 + 0.1 * np.sign(np.sin(x / 3)), 0.5 + 0 * x, 0.2 + 0 * x], -1)
+    true = np.where((y < 0.6 * height)[..., None], sky, ground).astype(np.float32)
+    alpha = ((np.abs(x - width / 2) < 0.18 * width) & (y > 0.3 * height)).astype(np.float32)
+    image = np.where(alpha[..., None] > 0, np.array([0.9, 0.1, 0.1], np.float32), true).astype(np.float32)
+    return image, alpha, true
+
+
+def test_person_is_gone() -> None:
+    image, alpha, true = scene()
+    filled = inpaint_background(image, alpha)
+    assert filled.shape == image.shape and filled.dtype == np.float32
+    assert filled.min() >= 0 and filled.max() <= 1
+    inside = alpha > 0
+    assert (filled[inside][:, 0] - filled[inside][:, 1]).max() < 0.25  # nothing red is left
+    assert np.abs(filled - true)[inside].mean() < 0.08
+    upper, lower = inside.copy(), inside.copy()
+    upper[140:], lower[:180] = False, False
+    assert filled[upper][:, 2].mean() > 0.8 > 0.4 > filled[lower][:, 2].mean()  # sky above, ground below
+
+
+def test_nothing_else_changes_and_nothing_is_random() -> None:
+    image, alpha, _ = scene()
+    filled = inpaint_background(image, alpha)
+    away = ~find_hole(alpha, None)
+    assert np.array_equal(filled[away], image[away]) and away.mean() > 0.5
+    assert np.array_equal(filled, inpaint_background(image, alpha))
+    assert same_function is inpaint_background
+
+
+def test_padding_is_filled_too() -> None:
+    image, alpha, true = scene()
+    valid = np.ones(alpha.shape, bool)
+    valid[:60] = False
+    striped = image.copy()
+    striped[:60] = np.random.default_rng(0).random((1, 144, 3))
+    filled = inpaint_background(striped, alpha, valid)
+    assert np.abs(filled[:56] - true[:56]).mean() < 0.06
+
+
+def test_matte_is_grown_so_that_no_rim_stays() -> None:
+    _, alpha, _ = scene()
+    hole = find_hole(0.05 * alpha, None)
+    rows, columns = np.nonzero(alpha)
+    assert hole[rows.min() - 2, 72] and hole[200, columns.min() - 2] and not hole[10, 10]
+
+
+def test_extremes() -> None:
+    image, alpha, _ = scene()
+    assert np.array_equal(inpaint_background(image, 0 * alpha), image)
+    everything = inpaint_background(image, np.ones_like(alpha))
+    assert everything.shape == image.shape and np.isfinite(everything).all()
+    corner = np.ones_like(alpha)
+    corner[:6, :6] = 0
+    assert np.isfinite(inpaint_background(image, corner)).all()
+
+
+def test_spread_keeps_what_is_known() -> None:
+    image, alpha, _ = scene()
+    known = alpha == 0
+    filled = spread(image, known)
+    assert np.array_equal(filled[known], image[known])
+    assert image[known].min() - 1e-3 <= filled.min() and filled.max() <= image[known].max() + 1e-3
+    flat = spread(np.full((33, 57, 3), 0.3, np.float32), np.random.default_rng(0).random((33, 57)) > 0.9)
+    assert np.allclose(flat, 0.3, atol=1e-4)

@@ -1,0 +1,136 @@
+"""The inference path draws what the differentiable path draws; the backends are reported honestly."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.render import SkinnedRenderer, available_backends, mesh_mask, rasterize_gaussians
+from pipeline.types import Camera, PipelineError
+
+JOINTS, EXPRESSIONS = 5, 4
+CAMERA = Camera.frontal(75, 100, 110.0, 2.0)
+
+
+@pytest.fixture(scope="module")
+def puppet() -> dict[str, np.ndarray]:
+    """A cloud on five joints, a fifth of it moved by four expressions."""
+    rng = np.random.default_rng(0)
+    n = 4000
+    means = rng.normal(size=(n, 3))
+    means *= 0.5 / np.linalg.norm(means, axis=1, keepdims=True)
+    rows = np.flatnonzero(means[:, 1] > 0.3)
+    weights = rng.uniform(size=(n, 3))
+    return {
+        "means": means.astype(np.float32),
+        "joints": rng.integers(0, JOINTS, (n, 3)),
+        "weights": (weights / weights.sum(1, keepdims=True)).astype(np.float32),
+        "scales": rng.uniform(0.005, 0.03, n).astype(np.float32),
+        "colors": rng.uniform(size=(n, 3)).astype(np.float32),
+        "rows": rows,
+        "basis": rng.normal(scale=0.03, size=(len(rows), 3, EXPRESSIONS)).astype(np.float32),
+    }
+
+
+@pytest.fixture(scope="module")
+def transforms() -> np.ndarray:
+    """Five mild rigid motions (5, 4, 4)."""
+    from scipy.spatial.transform import Rotation
+
+    rng = np.random.default_rng(1)
+    A = np.tile(np.eye(4, dtype=np.float32), (JOINTS, 1, 1))
+    A[:, :3, :3] = Rotation.from_rotvec(rng.normal(scale=0.3, size=(JOINTS, 3))).as_matrix()
+    A[:, :3, 3] = rng.normal(scale=0.05, size=(JOINTS, 3))
+    return A
+
+
+def differentiable(puppet, transforms, expression, background):
+    """The same frame, spelt out in torch."""
+    means = torch.from_numpy(puppet["means"]).clone()
+    means[puppet["rows"]] += torch.from_numpy(puppet["basis"]) @ torch.from_numpy(expression)
+    A = torch.from_numpy(transforms)[torch.from_numpy(puppet["joints"])]
+    mixed = (A * torch.from_numpy(puppet["weights"])[..., None, None]).sum(1)
+    posed = (mixed[:, :3, :3] @ means[..., None])[..., 0] + mixed[:, :3, 3]
+    scales, colors = torch.from_numpy(puppet["scales"]), torch.from_numpy(puppet["colors"])
+    return rasterize_gaussians(posed, scales, colors, CAMERA, background=background)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(-10 * np.log10(max(np.mean((a - b) ** 2), 1e-12)))
+
+
+def test_layers_equal_the_differentiable_path(puppet, transforms):
+    expression = np.array([0.7, 0.0, -0.4, 1.0], np.float32)
+    image, alpha = SkinnedRenderer(**puppet).layers(transforms, CAMERA, expression=expression)
+    expected = differentiable(puppet, transforms, expression, torch.zeros(3))
+    assert psnr(image, expected.image.numpy()) > 60
+    assert psnr(alpha, expected.alpha.numpy()) > 60
+    still, _ = SkinnedRenderer(**puppet).layers(transforms, CAMERA)
+    assert psnr(still, image) < 40
+
+
+def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):
+    renderer, none = SkinnedRenderer(**puppet), np.zeros(EXPRESSIONS, np.float32)
+    expected = differentiable(puppet, transforms, none, torch.tensor([0.2, 0.4, 0.6])).image.numpy() * 255
+    flat = renderer.draw(transforms, CAMERA, (51, 102, 153))
+    assert flat.dtype == np.uint8
+    assert np.abs(flat - expected).max() < 0.6
+    wall = np.tile(np.array([51, 102, 153], np.uint8), (100, 75, 1))
+    assert np.array_equal(renderer.draw(transforms, CAMERA, wall), flat)
+    rgba = renderer.draw(transforms[:, :3], CAMERA)
+    alpha = rgba[..., 3:] / 255.0
+    assert rgba.shape == (100, 75, 4)
+    assert np.abs(rgba[..., :3] * alpha + (1 - alpha) * wall - flat).max() < 3
+
+
+def test_frames_do_not_depend_on_each_other_and_threads_may_share_a_renderer(puppet, transforms):
+    renderer = SkinnedRenderer(**puppet)
+    poses = [transforms, transforms[::-1].copy()] * 4
+    expressions = [np.full(EXPRESSIONS, 0.1 * k, np.float32) for k in range(8)]
+
+    def draw(job):
+        return renderer.draw(job[0], CAMERA, (0, 0, 0), expression=job[1])
+
+    one_by_one = [draw(job) for job in zip(poses, expressions, strict=True)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(draw, zip(poses, expressions, strict=True)))
+    assert all(np.array_equal(a, b) for a, b in zip(one_by_one, together, strict=True))
+    assert not np.array_equal(one_by_one[0], one_by_one[2])
+
+
+def test_means_of_one_frame_and_uint8_colours(puppet, transforms):
+    moved = puppet["means"] + np.float32(0.05)
+    other = SkinnedRenderer(**{**puppet, "means": moved}).draw(transforms, CAMERA, (0, 0, 0))
+    renderer = SkinnedRenderer(**puppet)
+    before = renderer.draw(transforms, CAMERA, (0, 0, 0))
+    expression = np.zeros(EXPRESSIONS, np.float32)
+    assert np.array_equal(renderer.draw(transforms, CAMERA, (0, 0, 0), means=moved, expression=expression), other)
+    assert np.array_equal(renderer.draw(transforms, CAMERA, (0, 0, 0)), before)
+    bytes_ = SkinnedRenderer(**{**puppet, "colors": (puppet["colors"] * 255 + 0.5).astype(np.uint8)})
+    assert np.abs(bytes_.draw(transforms, CAMERA, (0, 0, 0)).astype(int) - before).max() <= 1
+
+
+def test_wrong_shapes_say_what_is_wrong(puppet, transforms):
+    with pytest.raises(PipelineError, match="shape"):
+        SkinnedRenderer(**{**puppet, "scales": puppet["scales"][:-1]})
+    with pytest.raises(PipelineError, match="joints"):
+        SkinnedRenderer(**{**puppet, "joints": puppet["joints"][:, :2]})
+    with pytest.raises(PipelineError, match="basis"):
+        SkinnedRenderer(**{**puppet, "basis": puppet["basis"][:-1]})
+    with pytest.raises(PipelineError, match="skeleton"):
+        SkinnedRenderer(**puppet).layers(transforms[:2], CAMERA)
+
+
+def test_backends_are_reported_with_reasons():
+    backends = {b.name: b for b in available_backends()}
+    assert list(backends) == ["cpu", "gsplat", "nvdiffrast"]
+    assert backends["cpu"].available and "thread" in backends["cpu"].reason
+    if not torch.cuda.is_available():
+        assert not backends["gsplat"].available and "CUDA" in backends["gsplat"].reason
+        with pytest.raises(PipelineError, match="CUDA"):
+            rasterize_gaussians(torch.zeros(1, 3), torch.ones(1), torch.ones(1, 3), CAMERA, backend="gsplat")
+        with pytest.raises(PipelineError, match="CUDA"):
+            mesh_mask(torch.zeros(3, 3), np.zeros((1, 3), np.int64), CAMERA, backend="nvdiffrast")

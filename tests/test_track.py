@@ -1,0 +1,172 @@
+"""Video tracking: reference frame, chunks, dense alignment, depth order; and the fit report's verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.body import load_body
+from pipeline.perceive import targets as T
+from pipeline.perceive.flow import FlowAligner, cut_out
+from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
+from pipeline.perceive.photo import photo_camera, posed_vertices
+from pipeline.perceive.register import RegisterConfig, Registration
+from pipeline.perceive.report import check_detections, make_report, part_errors
+from pipeline.perceive.targets import build_targets
+from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference
+from pipeline.render import interpolate, rasterize_mesh
+from pipeline.types import BodyParams, Detections, PipelineError
+
+SIZE = (576, 1024)
+
+
+@pytest.fixture(scope="module")
+def body():
+    return load_body()
+
+
+def standing(body, x: float = 0.0) -> BodyParams:
+    """Arms hanging, two metres away."""
+    params = BodyParams.zeros(body.n_betas, body.n_expression)
+    pose = params.body_pose.copy()
+    pose[15, 2], pose[16, 2] = -1.1, 1.1
+    return params.replace(body_pose=pose, transl=np.float32([x, -0.2, -2.0]))
+
+
+def face_points(turn: float) -> np.ndarray:
+    """A face mesh 100 pixels wide whose nose is off the middle by ``turn`` (-1..1)."""
+    face = np.zeros((478, 3), np.float32)
+    face[234, :2], face[454, :2], face[1, :2] = (250, 200), (350, 200), (300 + 50 * turn, 210)
+    face[152, :2] = (300, 290)
+    return face
+
+
+def frame(turn: float | None) -> Detections:
+    pose = np.zeros((33, 3), np.float32)
+    pose[:, :2], pose[:, 2] = (300, 400), 1.0
+    pose[28, 1], pose[27, 1] = 900, 900
+    face = None if turn is None else face_points(turn)
+    return Detections(np.zeros((133, 3), np.float32), pose, np.zeros((33, 3), np.float32), face, None, None)
+
+
+def video(*turns: float | None) -> VideoDetections:
+    return VideoDetections(Path("none.mp4"), tuple(frame(t) for t in turns), 25.0, 600, 1000)
+
+
+def test_reference_is_the_first_frontal_frame():
+    assert choose_reference(video(None, 0.9, 0.5, 0.03, 0.0, 0.4)) == 3
+
+
+def test_video_without_a_face_is_refused():
+    with pytest.raises(PipelineError, match="face"):
+        choose_reference(video(None, None))
+
+
+def test_chunks_that_agree_are_joined_without_a_trace():
+    frames = 2 * CHUNK - OVERLAP
+    whole = np.cumsum(np.random.default_rng(0).normal(size=(frames, 3)), 0).astype(np.float32)
+    starts = [0, CHUNK - OVERLAP]
+
+    def piece(start: int) -> Registration:
+        part = whole[start : start + CHUNK]
+        return Registration(
+            {"transl": part}, np.zeros(2, np.float32), {"jaw_pose": part}, np.repeat(part[:, None], 2, 1)
+        )
+
+    joined = _crossfade([piece(s) for s in starts], starts, frames)
+    assert np.allclose(joined.state["transl"], whole, atol=1e-4)
+    assert joined.points.shape == (frames, 2, 3)
+
+
+def textured(body, params: BodyParams, camera) -> np.ndarray:
+    """A small grey cut-out of the body with a texture that sticks to it, (512, 288) uint8."""
+    small = camera.resized(288, 512)
+    vertices = torch.as_tensor(posed_vertices(body, params))
+    fragments = rasterize_mesh(vertices, body.faces, small)
+    rest = body.v_template
+    value = 0.5 + 0.25 * (torch.sin(rest[:, :1] * 90) + torch.sin(rest[:, 1:2] * 110 + 1))
+    grey = np.asarray(interpolate(fragments, body.faces, value))[..., 0]
+    alpha = (np.asarray(fragments.face) >= 0).astype(np.float32)
+    return cut_out((grey * 200).astype(np.uint8), alpha)
+
+
+def test_optical_flow_finds_where_the_body_went(body):
+    camera = photo_camera(SIZE, RegisterConfig())
+    here, there = standing(body), standing(body, x=0.012)
+    aligner = FlowAligner(body, textured(body, here, camera), here, camera)
+    points, weights = aligner.align(textured(body, there, camera), here)
+    truth, _ = camera.project(posed_vertices(body, there)[aligner.anchors])
+    before, _ = camera.project(posed_vertices(body, here)[aligner.anchors])
+    sure = weights > 0.5
+    assert sure.sum() > 100
+    moved = np.linalg.norm(truth - before, axis=1)[sure].mean()
+    left = np.median(np.linalg.norm(points - truth, axis=1)[sure])
+    assert moved > 7 and left < 1.5
+
+
+def test_hand_in_the_belly_costs_and_hand_before_it_does_not(body):
+    camera = photo_camera(SIZE, RegisterConfig())
+    vertices = posed_vertices(body, standing(body))
+    fronts = front_depth(vertices[None], armless_faces(body), camera)
+    assert fronts.shape == (1, 128, 72) and float(fronts.max()) == FAR and 1.5 < float(fronts.min()) < 2.0
+    targets = dataclasses.replace(build_targets([None], *SIZE), has_left_hand=torch.tensor([True]))
+    row, column = np.unravel_index(int(fronts[0].argmin()), fronts.shape[1:])
+    pixels = torch.tensor([(column + 0.5) * 8.0, (row + 0.5) * 8.0], dtype=torch.float32).expand(1, T.N_POINTS, 2)
+    points = torch.zeros(1, T.N_POINTS, 3)
+    inside, before = (
+        float(sunken(points, pixels, torch.full((1, T.N_POINTS), float(fronts.min()) + z), fronts, targets))
+        for z in (0.05, -0.15)
+    )
+    assert inside > 1.0 and before == 0.0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"none": True}, "No person"),
+        ({"people": 2}, "2 people"),
+        ({"turn": None}, "No face"),
+        ({"shoulders": 0.0}, "Only a face"),
+        ({"small": True}, "pixels tall"),
+    ],
+)
+def test_useless_pictures_are_refused_in_one_sentence(change, words):
+    found = frame(change.get("turn", 0.0))
+    if "shoulders" in change:
+        found.pose[11:, 2] = 0
+    if change.get("small"):
+        found = dataclasses.replace(found, pose=found.pose * (0.2, 0.2, 1), face=found.face * (0.2, 0.2, 1))
+    with pytest.raises(PipelineError, match=words) as caught:
+        check_detections(
+            None if change.get("none") else found, 600, 200 if change.get("small") else 1000, change.get("people", 1)
+        )
+    assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(".")
+
+
+def test_report_says_what_to_do():
+    errors = {
+        "face": np.array([2.0]),
+        "left_hand": np.array([np.nan]),
+        "right_hand": np.array([0.2]),
+        "body": np.array([1.0]),
+    }
+    bad = make_report(errors, 0.8, ("left hand",), 200.0)
+    assert not bad.accepted and "face" in bad.summary and bad.hints
+    assert "error_left_hand_percent" not in bad.metrics
+    good = make_report({**errors, "face": np.array([0.2])}, 0.8, ("left hand",), 200.0)
+    assert good.accepted and any("left hand" in hint for hint in good.hints)
+
+
+def test_part_errors_are_percent_of_height_and_nan_where_unseen():
+    targets = build_targets([frame(0.0)], *SIZE)
+    points = targets.points.numpy().copy()
+    points[:, T.FACE] += (3, 4)
+    registration = Registration({"transl": np.zeros((1, 3))}, np.zeros(1), {}, points)
+    errors = part_errors(registration, targets, np.array([1000.0]))
+    assert errors["face"][0] == pytest.approx(0.5)
+    assert errors["body"][0] == pytest.approx(0.0)
+    assert np.isnan(errors["left_hand"][0])
