@@ -259,6 +259,8 @@ class PseudoLabel:
         image (H, W, 3), alpha (H, W), camera, params: as in :class:`Observation`.
         region: where it may teach: the whole body or only the head.
         confidence: 0..1, scales its loss.
+        weight: (H, W) in 0..1, how much each pixel may teach, apart from the matte (a seam); None = 1 everywhere.
+        filmed: a real picture, whose colours and outline are the person's own; a generated one teaches structure only.
     """
 
     image: Array
@@ -267,6 +269,8 @@ class PseudoLabel:
     params: BodyParams
     region: Literal["body", "head"]
     confidence: float = 1.0
+    weight: Array | None = None
+    filmed: bool = False
 
 
 class PipelineError(Exception):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.labels.fusion import BODY_FACE_WEIGHT, body_label_weight, match_colours, seam_mask
 from pipeline.labels.portrait4d import stage
 from pipeline.labels.portrait4d.align import MEDIAPIPE_FIVE
 from pipeline.labels.portrait4d.driving import AlignedFace, align_face, driving_faces, usable, varied
 from pipeline.labels.portrait4d.faces import FaceFinder, check_source, pupil_distance, rough_yaw, wears_sunglasses
-from pipeline.labels.portrait4d.fusion import BODY_FACE_WEIGHT, body_label_weight, match_colours, seam_mask
 from pipeline.labels.portrait4d.head_camera import (
     HEAD_JOINT,
     head_in_camera,
@@ -412,7 +412,8 @@ def test_stage(scene, body, portrait, tmp_path):
     assert made.dropped == {"no single face was found": 1}
     label = made.labels[0]
     assert label.region == "head" and label.image.shape == (512, 512, 3) and 0 < label.confidence <= 1
-    assert label.alpha[:200].min() > 0.99 and label.alpha[-1].max() < 0.5
+    assert label.alpha.min() > 0.99, "the matte is whole"
+    assert label.weight[:200].min() > 0.99 and label.weight[-1].max() < 0.5, "the seam is apart from it"
     assert "heads" in told
     rows = json.loads((made.folder / "labels.json").read_text())["frames"]
     assert {r["driving"] for r in rows} == {"a", "b"}

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pipeline.labels.files import load_labels
     from pipeline.labels.mimicmotion.stage import BodyLabelConfig, BodyLabels, make_body_labels
-    from pipeline.labels.portrait4d.label_files import load_labels
     from pipeline.labels.portrait4d.stage import HeadLabelConfig, HeadLabels, make_head_labels
     from pipeline.labels.verb import label
 
@@ -20,7 +20,7 @@ _HOMES = {
     "HeadLabelConfig": "portrait4d.stage",
     "HeadLabels": "portrait4d.stage",
     "label": "verb",
-    "load_labels": "portrait4d.label_files",
+    "load_labels": "files",
     "make_body_labels": "mimicmotion.stage",
     "make_head_labels": "portrait4d.stage",
 }

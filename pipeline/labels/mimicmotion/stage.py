@@ -7,8 +7,6 @@ is a digest of everything that its labels depend on, so the same question is nev
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,18 +17,21 @@ import numpy as np
 
 from pipeline.body import BodyModel
 from pipeline.body.cache import cache_dir
-from pipeline.labels.mimicmotion.driving import Driving, drive, reference_pose
-from pipeline.labels.mimicmotion.dwpose import DWPose
-from pipeline.labels.mimicmotion.quality import BodyQualityLimits, ColourReference, judge
-from pipeline.labels.mimicmotion.retrack import Retracked, retrack
-from pipeline.labels.portrait4d.label_files import (
+from pipeline.labels.files import (
+    arrays_of,
+    digest,
     load_frame,
     load_labels,
     load_report,
+    row_of,
     save_frame,
     save_label,
     save_report,
 )
+from pipeline.labels.mimicmotion.driving import Driving, drive, reference_pose
+from pipeline.labels.mimicmotion.dwpose import DWPose
+from pipeline.labels.mimicmotion.quality import BodyQualityLimits, ColourReference, judge
+from pipeline.labels.mimicmotion.retrack import Retracked, retrack
 from pipeline.types import Array, MotionClip, Observation, PipelineError, PseudoLabel
 
 STAGE_VERSION = 1
@@ -190,7 +191,7 @@ def _finish(
         quality = judge(image, result, asked, scores, reference, driving.camera, config.limits)
         dropped.update(quality.reasons[:1])
         confidence = quality.confidence(config.limits)
-        rows.append({"frame": i, "confidence": round(confidence, 4), **_numbers(quality)})
+        rows.append({"frame": i, "confidence": round(confidence, 4), **row_of(quality)})
         if not quality.reasons:
             label = PseudoLabel(image, result.alpha, driving.camera, result.params, "body", confidence)
             save_label(folder / f"{i:04d}.npz", label)
@@ -199,22 +200,12 @@ def _finish(
     return report
 
 
-def _numbers(quality: Any) -> dict[str, Any]:
-    values = dataclasses.asdict(quality)
-    return {k: (None if v != v else round(v, 4)) if isinstance(v, float) else v for k, v in values.items()}
-
-
 def _digest(
     observation: Observation, clip: MotionClip, view: tuple[float, float], first: Array, body: BodyModel,
     generator: FrameGenerator, config: BodyLabelConfig, seed: int,
 ) -> str:  # fmt: skip
     """Name of a clip's folder: everything that its labels depend on."""
     settings = dataclasses.asdict(config) | {"seed": seed, "pitch": view[0], "yaw": view[1]}
-    digest = hashlib.sha256(json.dumps([STAGE_VERSION, body.name, generator.name, settings], sort_keys=True).encode())
     arrays = [observation.image, observation.alpha, observation.camera.viewmat, observation.camera.K, first]
-    arrays += [getattr(observation.params, f.name) for f in dataclasses.fields(observation.params)]
-    motion = [getattr(clip, f.name) for f in dataclasses.fields(clip)]
-    arrays += [np.float64(clip.fps), *(a for a in motion if isinstance(a, np.ndarray))]
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:24]
+    arrays += [*arrays_of(observation.params), np.float64(clip.fps), *arrays_of(clip)]
+    return digest([STAGE_VERSION, body.name, generator.name, settings], arrays)

@@ -7,8 +7,6 @@ everything that the labels depend on, so the same question is never asked twice.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,24 +17,27 @@ import numpy as np
 
 from pipeline.body import BodyModel
 from pipeline.body.cache import cache_dir
-from pipeline.labels.portrait4d.driving import AlignedFace, align_face, varied
-from pipeline.labels.portrait4d.faces import FaceFinder, check_source
-from pipeline.labels.portrait4d.fusion import match_colours, seam_mask
-from pipeline.labels.portrait4d.head_camera import head_rotation, limited, turned_by
-from pipeline.labels.portrait4d.label_files import (
+from pipeline.labels.files import (
+    arrays_of,
+    digest,
     load_frame,
     load_labels,
     load_report,
+    row_of,
     save_frame,
     save_label,
     save_report,
 )
+from pipeline.labels.fusion import match_colours, seam_mask
+from pipeline.labels.portrait4d.driving import AlignedFace, align_face, varied
+from pipeline.labels.portrait4d.faces import FaceFinder, check_source
+from pipeline.labels.portrait4d.head_camera import head_rotation, limited, turned_by
 from pipeline.labels.portrait4d.quality import Quality, QualityLimits, judge, skin_colours
 from pipeline.labels.portrait4d.retrack import Retracked, retrack
 from pipeline.labels.portrait4d.synthesis import HeadModel
 from pipeline.types import Array, Observation, PipelineError, PseudoLabel
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 Progress = Callable[[str, float], None]
 
 
@@ -177,7 +178,8 @@ def _finish(
         colours = skin_colours(image, face)
         quality = judge(face, driving[k].face, colours, photo_colours, result.error, limits=config.limits)
         dropped.update(quality.reasons[:1])
-        rows.append({"frame": k, "driving": driving[k].origin, **_numbers(quality)})
+        confidence = round(quality.confidence, 4)
+        rows.append({"frame": k, "driving": driving[k].origin, "confidence": confidence, **row_of(quality)})
         if quality.accepted:
             matched = match_colours(image, colours, photo_colours)
             save_label(folder / f"{k:04d}.npz", _label(matched, frames[k][1], result, quality, body))
@@ -187,14 +189,9 @@ def _finish(
 
 
 def _label(image: Array, matte: Array, result: Retracked, quality: Quality, body: BodyModel) -> PseudoLabel:
-    """The matte is cut softly at the neck, so that the label says nothing about the torso."""
-    alpha = matte * seam_mask(body, result.params, result.camera)
-    return PseudoLabel(image, alpha, result.camera, result.params, region="head", confidence=quality.confidence)
-
-
-def _numbers(quality: Quality) -> dict[str, Any]:
-    values = {k: round(getattr(quality, k), 4) for k in ("tracking", "identity", "expression", "confidence")}
-    return {**values, "reasons": list(quality.reasons)}
+    """The weight fades out at the neck, so that the label says nothing about the torso; the matte stays whole."""
+    seam = seam_mask(body, result.params, result.camera)
+    return PseudoLabel(image, matte, result.camera, result.params, "head", quality.confidence, seam)
 
 
 def _digest(
@@ -202,11 +199,6 @@ def _digest(
     config: HeadLabelConfig,
 ) -> str:  # fmt: skip
     """Name of the folder: everything that the labels depend on."""
-    settings = json.dumps([STAGE_VERSION, body.name, model.name, dataclasses.asdict(config)], sort_keys=True)
-    digest = hashlib.sha256(settings.encode())
-    arrays = [source.image, observation.camera.viewmat, observation.camera.K]
-    arrays += [getattr(observation.params, f.name) for f in dataclasses.fields(observation.params)]
+    arrays = [source.image, observation.camera.viewmat, observation.camera.K, *arrays_of(observation.params)]
     arrays += [a for face in driving for a in (face.image, face.face)]
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:24]
+    return digest([STAGE_VERSION, body.name, model.name, dataclasses.asdict(config)], arrays)

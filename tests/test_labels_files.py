@@ -1,11 +1,13 @@
-"""Head labels and generated frames on disk."""
+"""Labels and generated frames on disk."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 import pytest
 
-from pipeline.labels.portrait4d.label_files import (
+from pipeline.labels.files import (
     load_frame,
     load_label,
     load_labels,
@@ -22,7 +24,8 @@ def a_label() -> PseudoLabel:
     image = np.rint(rng.random((8, 6, 3)) * 255).astype(np.float32) / 255
     alpha = np.rint(rng.random((8, 6)) * 255).astype(np.float32) / 255
     params = BodyParams.zeros(4, 52).replace(transl=np.array([1, 2, 3], np.float32))
-    return PseudoLabel(image, alpha, Camera.frontal(6, 8, 9.0), params, "head", 0.4)
+    weight = np.rint(rng.random((8, 6)) * 255).astype(np.float32) / 255
+    return PseudoLabel(image, alpha, Camera.frontal(6, 8, 9.0), params, "head", 0.4, weight, filmed=True)
 
 
 def test_label_round_trip(tmp_path):
@@ -30,6 +33,10 @@ def test_label_round_trip(tmp_path):
     save_label(tmp_path / "0003.npz", label)
     (found,) = load_labels(tmp_path)
     assert np.array_equal(found.image, label.image) and np.array_equal(found.alpha, label.alpha)
+    assert np.array_equal(found.weight, label.weight) and found.filmed
+    plain = dataclasses.replace(label, weight=None, filmed=False)
+    save_label(tmp_path / "0003.npz", plain)
+    assert load_label(tmp_path / "0003.npz").weight is None and not load_label(tmp_path / "0003.npz").filmed
     assert found.region == "head" and found.confidence == pytest.approx(0.4)
     assert np.array_equal(found.params.transl, label.params.transl)
     assert np.array_equal(found.camera.K, label.camera.K) and (found.camera.width, found.camera.height) == (6, 8)

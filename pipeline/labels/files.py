@@ -1,11 +1,13 @@
-"""Head labels on disk: one ``.npz`` of plain arrays each, and a report beside them. Whole files or none."""
+"""Labels on disk: one ``.npz`` of plain arrays each, and a report beside them. Whole files or none."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,13 @@ import numpy as np
 from pipeline.body.cache import write_atomically
 from pipeline.types import Array, BodyParams, Camera, PipelineError, PseudoLabel
 
-FORMAT = 1
+FORMAT = 2
 REPORT = "labels.json"
 _FIELDS = tuple(f.name for f in dataclasses.fields(BodyParams))
 
 
 def save_label(path: Path, label: PseudoLabel) -> None:
-    """Write one label; its picture and matte are kept with 8 bits.
+    """Write one label; its picture, matte and weight are kept with 8 bits.
 
     Raises:
         PipelineError: the folder cannot be written.
@@ -34,7 +36,10 @@ def save_label(path: Path, label: PseudoLabel) -> None:
         "K": label.camera.K,
         "confidence": np.float32(label.confidence),
         "head_only": np.bool_(label.region == "head"),
+        "filmed": np.bool_(label.filmed),
     }
+    if label.weight is not None:
+        content["weight"] = _to_bytes(label.weight)
 
     def write(temporary: Path) -> None:
         with temporary.open("wb") as file:
@@ -62,6 +67,8 @@ def load_label(path: Path) -> PseudoLabel:
             params=BodyParams(**{name: data[name] for name in _FIELDS}),
             region="head" if bool(data["head_only"]) else "body",
             confidence=float(data["confidence"]),
+            weight=data["weight"].astype(np.float32) / 255 if "weight" in data else None,
+            filmed=bool(data["filmed"]),
         )
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise PipelineError(f"The label {path} cannot be read; delete its folder and make the labels again.") from error
@@ -88,6 +95,26 @@ def load_report(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / REPORT).read_text("utf-8"))
     except (OSError, ValueError):
         return None
+
+
+def digest(settings: Any, arrays: Iterable[Array]) -> str:
+    """24 hex digits that name a label folder: they change with the settings (plain JSON values) and every array."""
+    out = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in arrays:
+        out.update(np.ascontiguousarray(array).tobytes())
+    return out.hexdigest()[:24]
+
+
+def arrays_of(record: Any) -> list[Array]:
+    """The fields of a dataclass that are arrays, in order."""
+    values = (getattr(record, f.name) for f in dataclasses.fields(record))
+    return [value for value in values if isinstance(value, np.ndarray)]
+
+
+def row_of(quality: Any) -> dict[str, Any]:
+    """A frame's measurements (a dataclass) as plain values for the report; NaN becomes None."""
+    values = dataclasses.asdict(quality)
+    return {k: (None if v != v else round(v, 4)) if isinstance(v, float) else v for k, v in values.items()}
 
 
 def save_frame(path: Path, image: Array, alpha: Array) -> None:
