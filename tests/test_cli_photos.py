@@ -24,6 +24,7 @@ def unusable(tmp_path_factory, astronaut_path):
         ("too small", "pixels tall"),
         ("only a face", "shoulders"),
         ("cartoon", "real person|No person|No face"),
+        ("poster", "drawing"),
     ],
 )
 def test_pictures_that_will_not_do(name, words, unusable, tmp_path, capsys):

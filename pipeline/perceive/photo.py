@@ -12,6 +12,7 @@ from pipeline.media import hash_pixels
 from pipeline.perceive import targets as T
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.detect import Detector
+from pipeline.perceive.drawn import is_drawn
 from pipeline.perceive.matte import matte
 from pipeline.perceive.people import count_people
 from pipeline.perceive.register import RegisterConfig, Registration, register
@@ -43,13 +44,15 @@ def perceive(
         strict: raise when the report does not accept the photo.
 
     Raises:
-        PipelineError: no person, several, too small, from behind, only a face; or, if ``strict``, a failed fit.
+        PipelineError: no person, several, too small, from behind, only a face, drawn; or, if ``strict``, a failed fit.
     """
     tell = progress or (lambda stage, share: None)
     tell("keypoints", 0.0)
     with Detector(static=True) as detector:
         found = detector.detect(image)
     found = check_detections(found, image.shape[1], image.shape[0], count_people(image))
+    if found.face is not None and is_drawn(image, found.face):
+        raise PipelineError("This looks like a drawing; use a photo of one real person seen from the front.")
     tell("matte", 0.0)
     alpha_full = matte(image, found)
     window = crop_916(image, found, alpha_full, out_width=size[0], out_height=size[1])
