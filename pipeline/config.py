@@ -17,6 +17,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 Quality = Literal["fast", "default", "full"]
+STEPS: dict[str, int] = {"fast": 32, "default": 110, "full": 5000}
+"""Optimisation steps of the Gaussian stage."""
+LABEL_STEP = 2000
+"""Step of the full schedule at which L_diff enters (section 3.4); shorter schedules are scaled."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class FitConfig:
         splat_pixels: scale of a photo-aligned Gaussian in units of its pixel's footprint.
         band_pixels: half-width, at 1024 rows, of the band around inner depth edges in which parts are re-labelled by
             colour.
+        perceptual: the distance of L_diff: LPIPS with either network, the structural one, or "auto" for the best one
+            whose weights are here.
         fill_hidden: paint what front parts hide (torso behind a hand) by exemplar inpainting.
     """
 
@@ -53,7 +59,7 @@ class FitConfig:
     max_pixels: int = 330_000
     working_height: int = 1024
     steps: int = 110
-    label_start: float = 0.4
+    label_start: float = LABEL_STEP / STEPS["full"]
     lambda_normal: float = 1e-2
     lambda_M: float = 1e-1
     lambda_MGC: float = 1e2
@@ -69,15 +75,15 @@ class FitConfig:
     max_dT: float = 0.08
     splat_pixels: float = 0.34
     band_pixels: float = 8.0
+    perceptual: Literal["auto", "structural", "squeeze", "vgg"] = "auto"
     fill_hidden: bool = True
 
     @staticmethod
     def preset(quality: Quality = "default", seed: int = 0) -> FitConfig:
         """The settings behind ``--quality fast|default|full``."""
-        steps = {"fast": 32, "default": 110, "full": 5000}
-        if quality not in steps:
-            raise ValueError(f"quality must be one of {sorted(steps)}, not {quality!r}")
-        return FitConfig(quality=quality, seed=seed, steps=steps[quality])
+        if quality not in STEPS:
+            raise ValueError(f"quality must be one of {sorted(STEPS)}, not {quality!r}")
+        return FitConfig(quality=quality, seed=seed, steps=STEPS[quality])
 
     def replace(self, **changes: object) -> FitConfig:
         """A copy with some fields exchanged."""

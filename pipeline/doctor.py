@@ -64,18 +64,23 @@ def _head_labels() -> dict[str, str]:
 
 
 def _perceptual_loss() -> dict[str, str]:
-    return _row(
-        "perceptual loss",
-        EMBEDDED,
-        "a multi-scale structural loss without weights",
-        "LPIPS-VGG comes in a later version",
-    )
+    from pipeline.perceptual.weights import available
+
+    for name in ("vgg", "squeeze"):
+        source = available(name)
+        if source:
+            return _row("perceptual loss", FULL, f"LPIPS-{name} on labels ({source})")
+    return _row("perceptual loss", EMBEDDED, "a multi-scale structural loss without weights",
+                "LPIPS, for a fit with labels: `python -m pipeline weights fetch vgg16 lpips-vgg`")  # fmt: skip
 
 
 def _perceptual_metric() -> dict[str, str]:
+    from pipeline.perceptual.weights import read_file
+
     path = _local("lpips-squeeze")
     if path:
-        return _row("lpips metric", FULL, f"ONESHOT_LPIPS names {path.name}")
+        network = read_file(path).network.name
+        return _row("lpips metric", FULL, f"LPIPS-{network}, ONESHOT_LPIPS names {path.name}")
     return _row("lpips metric", ABSENT, "ONESHOT_LPIPS is not set; `reenact` leaves lpips out",
                 "set ONESHOT_LPIPS to lpips_squeeze_v0.1.npz")  # fmt: skip
 

@@ -14,6 +14,7 @@ from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.config import FitConfig
+from pipeline.perceptual import Measure, choose_measure
 from pipeline.types import Observation, PipelineError, PseudoLabel
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def fit(
     labels: Sequence[PseudoLabel] = (),
     config: FitConfig | None = None,
     progress: Progress | None = None,
-    perceptual: losses.PerceptualLoss = losses.structural_loss,
+    perceptual: Measure | None = None,
 ) -> Avatar:
     """Make an avatar of the person in the photo.
 
@@ -43,17 +44,18 @@ def fit(
         labels: further pictures of the person for L_diff (Eq. 9).
         config: settings; the default quality if None.
         progress: hears of the stages; may raise, or return False, to cancel.
-        perceptual: the distance of L_diff; a weight-free structural one by default, LPIPS where its weights are.
+        perceptual: the distance of L_diff; None takes what ``config.perceptual`` says (needed for labels only).
 
     Returns:
         The avatar; ``meta["metrics"]`` holds PSNR inside the mask and SSIM at the photo's own pose and camera.
 
     Raises:
         PipelineCancelled: ``progress`` returned False.
-        PipelineError: the matte is empty.
+        PipelineError: the matte is empty, or the perceptual loss that is asked for has no weights.
     """
     config = config or FitConfig.preset("default")
     started = time.perf_counter()
+    measure = (perceptual or choose_measure(config.perceptual)) if labels else None
 
     def tell(stage: str, share: float) -> None:
         if progress is not None and progress(stage, share) is False:
@@ -70,10 +72,11 @@ def fit(
     samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
     dX = initial.canonical_offsets(body, posed, samples)
     tell("refining", 0.0)
-    stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, labels, perceptual)
+    further = (labels, measure.loss) if measure else ()
+    stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further)
     fields = stage.run(lambda share: tell("refining", share))
     tell("finishing", 0.0)
-    avatar = _assemble(observation, body, scene, samples, fields, config, len(labels))
+    avatar = _assemble(observation, body, scene, samples, fields, config, len(labels), measure)
     metrics = own_view_metrics(avatar, scene)
     meta = {**avatar.meta, "metrics": metrics, "seconds": round(time.perf_counter() - started, 2)}
     tell("finishing", 1.0)
@@ -82,7 +85,7 @@ def fit(
 
 def _assemble(
     observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, fields: Fields,
-    config: FitConfig, labels: int,
+    config: FitConfig, labels: int, measure: Measure | None,
 ) -> Avatar:  # fmt: skip
     kinds = {"on_mesh": TIGHT, "loose": LOOSE, "hidden": HIDDEN, "surface": SURFACE, "lids": LID}
     meta = {
@@ -90,8 +93,10 @@ def _assemble(
         "quality": config.quality,
         "seed": config.seed,
         "layout": config.layout,
-        "tiers": {"body": body.tier, "labels": "full" if labels else "embedded"},
+        "tiers": {"body": body.tier, "labels": "full" if labels else "embedded"}
+        | ({"perceptual loss": measure.tier} if measure else {}),
         "labels": labels,
+        "perceptual_loss": measure.name if measure else None,
         "gaussians": {name: int((samples.kind == kind).sum()) for name, kind in kinds.items()},
     }
     return Avatar(

@@ -14,6 +14,7 @@ from pipeline.avatar import losses, model
 from pipeline.avatar.attach import LID, LOOSE, Samples
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.config import FitConfig
+from pipeline.perceptual.structural import PerceptualLoss, structural_loss
 from pipeline.types import BodyParams, Camera, PseudoLabel
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class GaussianStage:
     def __init__(
         self, body: BodyModel, posed: PosedBody, samples: Samples, dX: np.ndarray, dT: np.ndarray, scene: Scene,
         params: BodyParams, config: FitConfig, labels: Sequence[PseudoLabel] = (),
-        perceptual: losses.PerceptualLoss = losses.structural_loss,
+        perceptual: PerceptualLoss = structural_loss,
     ):  # fmt: skip
         self.body, self.config, self.perceptual = body, config, perceptual
         self.corners = torch.from_numpy(np.asarray(body.faces)[samples.face])

@@ -25,9 +25,9 @@ from pipeline.types import Array, Observation, PipelineError
 if TYPE_CHECKING:
     from pipeline.avatar import Avatar
     from pipeline.body import BodyModel
-    from pipeline.evaluate.lpips_squeeze import LpipsSqueeze
     from pipeline.perceive.crop import CropWindow
     from pipeline.perceive.track import TrackResult, VideoDetections
+    from pipeline.perceptual import Lpips
 
 GROUPS = ("full", "mask", "baseline_full", "baseline_mask")
 LPIPS_FRAMES = 16
@@ -40,7 +40,7 @@ TRIES, TRY_STEP = 8, 7
 class Scores:
     """Rows of metrics, one per scored frame."""
 
-    lpips: LpipsSqueeze | None
+    lpips: Lpips | None
     every: int
     rows: list[dict[str, float]] = field(default_factory=list)
 
@@ -259,8 +259,8 @@ def _write(
     out: Path, video: Path, made: dict[str, Any], scene: Scene, progress: Progress, clock: Clock
 ) -> dict[str, Any]:
     """Draw, score and write; the files appear in ``out`` only when all three are done."""
-    from pipeline.evaluate.lpips_squeeze import load_lpips
     from pipeline.media import VideoWriter
+    from pipeline.perceptual import load_lpips
 
     scores = Scores(load_lpips(), max(1, len(scene.tracked) // LPIPS_FRAMES))
     still = Layer.of(scene.photo.image, scene.photo.alpha)
