@@ -1,4 +1,4 @@
-"""The command line: ``python -m pipeline fit | animate | track | reenact | label | motions | weights | doctor``.
+"""The command line: ``python -m pipeline fit | animate | export | track | reenact | label | motions | ...``.
 
 Results go to standard output (one JSON object with ``--json``), progress and errors to standard error. Exit codes:
 0 done, 1 a problem that the message explains, 2 wrong usage, 130 stopped with Ctrl-C.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, weights_cli
+from pipeline import console, export_cli, weights_cli
 from pipeline.labels import cli as labels_cli
 from pipeline.provenance import CONSENT_BASES
 from pipeline.types import PipelineError
@@ -89,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _fit_parser(commands)
     _animate_parser(commands)
+    export_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
     _video_parsers(commands)
     for name, text, run in (
         ("motions", "the motions that come with the package", _motions),
