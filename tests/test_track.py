@@ -170,3 +170,20 @@ def test_part_errors_are_percent_of_height_and_nan_where_unseen():
     assert errors["face"][0] == pytest.approx(0.5)
     assert errors["body"][0] == pytest.approx(0.0)
     assert np.isnan(errors["left_hand"][0])
+
+
+def test_landmarks_of_a_fixed_shape_are_those_of_a_free_one(body):
+    """The fast way (one matrix product) and the way that has gradients for the shape agree, gradients included."""
+    from pipeline.perceive.register import LandmarkModel
+
+    points = LandmarkModel(body, np.arange(0, 200, 50)).points
+    torch.manual_seed(0)
+    betas, pose = 0.5 * torch.randn(body.n_betas), 0.2 * torch.randn(2, 55, 3)
+    face, transl = 0.3 * torch.rand(2, body.n_expression), torch.randn(2, 3)
+    results = []
+    for free in (True, False):
+        unknowns = [x.clone().requires_grad_() for x in (face, pose, transl)]
+        placed = points(betas.clone().requires_grad_(free), *unknowns)
+        results.append([placed, *torch.autograd.grad((placed**2).sum(), unknowns)])
+    for slow, fast in zip(*results, strict=True):
+        assert torch.allclose(slow, fast, atol=1e-4, rtol=1e-4)

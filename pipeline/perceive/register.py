@@ -47,7 +47,7 @@ class RegisterConfig:
     """Weights and scales of the registration energy.
 
     ``sigma`` values are the detector noise in metres; ``cut`` values where the robust loss saturates; ``weight`` values
-    multiply the mean over a group of points.
+    multiply the mean over a group of points. The depth order looks at every ``order_step``-th frame.
     """
 
     focal_over_height: float = 1.5
@@ -74,7 +74,7 @@ class RegisterConfig:
     smooth_hand: float = 12.0
     smooth_arkit: float = 4.0
     smooth_transl: float = 4000.0
-    face_points: int = 1
+    order_step: int = 1
     stages: tuple[Stage, ...] = field(
         default_factory=lambda: (
             Stage(50, 0.03, ("global_orient", "transl"), prior=1.0),
@@ -232,13 +232,13 @@ class Energy:
         with torch.no_grad():
             native = self.landmarks.rig(state["arkit"])
             pose = {k: v for k, v in state.items() if k != "arkit"}
-            maps = []
-            for start in range(0, len(self.targets), 16):
-                part = slice(start, start + 16)
+            maps, step = [], self.config.order_step
+            for start in range(0, len(self.targets), 16 * step):
+                part = slice(start, start + 16 * step, step)
                 fields = {k: v[part] for k, v in (pose | native).items()}
                 shape = betas[None].expand(len(fields["transl"]), -1)
                 maps.append(front_depth(self.body(betas=shape, **fields).vertices.numpy(), self.faces, self.camera))
-        self.fronts = torch.cat(maps)
+        self.fronts = torch.cat(maps).repeat_interleave(step, 0)[: len(self.targets)]
 
     def _depth(self, points: Tensor) -> Tensor:
         view = torch.from_numpy(self.camera.viewmat)

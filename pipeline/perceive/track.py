@@ -38,6 +38,20 @@ VIDEO_STAGES = (
         order=True,
     ),
 )
+_ALL = VIDEO_STAGES[2].free
+PLAIN_STAGES = (
+    Stage(30, 0.05, ("global_orient", "transl")),
+    Stage(52, 0.037, ("global_orient", "transl", "body_pose", "arkit"), prior=1.5),
+    Stage(60, 0.025, _ALL, prior=0.7),
+    Stage(45, 0.016, _ALL, prior=0.7, order=True),
+)
+"""For motion alone: no pictures are compared afterwards, so fewer steps do (docs/motion.md)."""
+SHAPE_STAGES = (
+    Stage(30, 0.04, ("global_orient", "transl")),
+    Stage(50, 0.03, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
+    Stage(80, 0.02, (*_ALL, "betas")),
+)
+ORDER_STEP = 3
 DENSE_STAGES = (replace(VIDEO_STAGES[3], iterations=45, learning_rate=0.008),)
 DENSE_ROUNDS = 3
 FLOW_HEIGHT = 512
@@ -203,8 +217,10 @@ def track_video(
     cropped = [None if d is None else crop_detections(d, window) for d in found.frames]
     targets = build_targets(cropped, *size)
     if betas is None:
-        betas = estimate_shape(targets, body, camera, config)
-    config = replace(config, stages=VIDEO_STAGES)
+        shape = config if dense else replace(config, stages=SHAPE_STAGES)
+        betas = estimate_shape(targets, body, camera, shape)
+    plain = replace(config, stages=PLAIN_STAGES, order_step=ORDER_STEP)
+    config = replace(config, stages=VIDEO_STAGES) if dense else plain
     registration = _register_chunks(targets, body, camera, config, betas, lambda share: tell("tracking", share))
     if dense:
         frames = _cut_outs(found, window, lambda share: tell("matte", share))
