@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.render import available_backends, backends, mesh_mask, rasterize_gaussians
+from pipeline.render import available_backends, backends, mesh_mask, rasterize_gaussians, trials
 from pipeline.render.gaussians import bin_gaussians
 from pipeline.render.project_kernels import QUAD
-from pipeline.types import Camera
+from pipeline.types import Camera, PipelineError
 
 CAMERA = Camera.frontal(120, 90, 100.0, 2.0).orbited(20, -10, np.zeros(3, np.float32))
 MEANS = np.array(
@@ -72,22 +72,45 @@ def test_a_backend_that_fails_its_trial_is_reported_with_the_reason(monkeypatch)
     def broken() -> None:
         raise RuntimeError("no compiler here\nand a long story")
 
-    backends._probe.cache_clear()
+    backends._tried.cache_clear()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a card")
     monkeypatch.setattr(backends, "find_spec", lambda name: object())
-    monkeypatch.setattr("pipeline.render.cuda.TRIALS", {"gsplat": broken})
-    probe = backends._probe("gsplat")
-    backends._probe.cache_clear()
+    monkeypatch.setattr("pipeline.render.trials.TRIALS", {"gsplat": broken, "triton": lambda: None})
+    probe, on_card = backends.probe("gsplat"), types.SimpleNamespace(is_cuda=True)
+    picked = [backends.pick_backend(None, like) for like in (on_card, torch.zeros(1))]
+    with pytest.raises(PipelineError, match="gsplat.*no compiler here"):
+        backends.pick_backend("gsplat", on_card)
+    backends._tried.cache_clear()
     assert not probe.available and probe.reason == "the trial call failed: no compiler here"
+    assert picked == ["triton", "cpu"]
 
 
-def test_gsplat_draws_the_same_picture_and_gradients():
-    needs("gsplat")
+def test_a_trial_notices_a_wrong_picture(monkeypatch):
+    """Here the trials run on the CPU: the numba rasteriser passes, and one that draws too dark does not."""
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: self.clone() if k.get("copy") else self)
+    monkeypatch.setattr(torch, "full", lambda size, value, device: torch.ones(size) * value)
+
+    def right(means, scales, colors, opacities, background, camera):
+        return rasterize_gaussians(means, scales, colors, camera, opacities=opacities, background=background)
+
+    def dark(*args):
+        image, alpha = right(*args)
+        return 0.99 * image, alpha
+
+    trials._gaussians(right)
+    with pytest.raises(ArithmeticError, match=r"wrong by 0\.01"):
+        trials._gaussians(dark)
+
+
+@pytest.mark.parametrize("name", ["gsplat", "triton"])
+def test_the_card_draws_the_same_picture_and_gradients(name):
+    needs(name)
     rng = np.random.default_rng(0)
     means = torch.from_numpy(rng.normal(scale=0.4, size=(3000, 3)).astype(np.float32))
     inputs = [means, torch.full((3000,), 0.02), torch.rand(3000, 3)]
     results = []
-    for device, backend in (("cpu", "cpu"), ("cuda", "gsplat")):
+    for device, backend in (("cpu", "cpu"), ("cuda", name)):
         leaves = [t.to(device).requires_grad_() for t in inputs]
         image, alpha = rasterize_gaussians(*leaves, CAMERA, backend=backend)
         (image.square().mean() + alpha.mean()).backward()
@@ -96,9 +119,10 @@ def test_gsplat_draws_the_same_picture_and_gradients():
         assert (slow - fast).abs().max() < 5e-3 * max(1e-2, slow.abs().max())
 
 
-def test_nvdiffrast_masks_the_same_pixels():
-    needs("nvdiffrast")
+@pytest.mark.parametrize("name", ["nvdiffrast", "triton"])
+def test_the_card_masks_the_same_pixels(name):
+    needs(name)
     corners = torch.tensor([[-0.4, -0.3, 0], [0.5, -0.2, 0.1], [0.1, 0.45, 0]], device="cuda")
     faces = np.array([[0, 1, 2]])
-    fast, slow = mesh_mask(corners, faces, CAMERA), mesh_mask(corners.cpu(), faces, CAMERA)
+    fast, slow = mesh_mask(corners, faces, CAMERA, backend=name), mesh_mask(corners.cpu(), faces, CAMERA)
     assert (fast.cpu() - slow).abs().mean() < 2e-3

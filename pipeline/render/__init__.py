@@ -1,6 +1,7 @@
-"""Gaussian and mesh rasterisers behind one interface: numba on every CPU, gsplat and nvdiffrast on CUDA."""
+"""Gaussian and mesh rasterisers behind one interface: numba on every CPU; gsplat, nvdiffrast or Triton on CUDA."""
 
 from pipeline.render.backends import Backend, available_backends
+from pipeline.render.budget import PairBudget
 from pipeline.render.gaussians import RenderOutput, rasterize_gaussians
 from pipeline.render.mesh import MeshFragments, face_normals, interpolate, rasterize_mesh, shaded, vertex_normals
 from pipeline.render.silhouette import mesh_mask
@@ -9,6 +10,7 @@ from pipeline.render.skinned import SkinnedRenderer
 __all__ = [
     "Backend",
     "MeshFragments",
+    "PairBudget",
     "RenderOutput",
     "SkinnedRenderer",
     "available_backends",

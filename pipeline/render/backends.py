@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -20,50 +21,62 @@ class Backend(NamedTuple):
     reason: str
 
 
+GAUSSIANS, MASKS = ("gsplat", "triton"), ("nvdiffrast", "triton")
+"""What draws on a CUDA device, best first."""
+REPEATABLE = ("triton", "gsplat")
+"""The same for a fit: Triton's kernels give the same bits each time and spare the host waiting for the device."""
+
+
 def available_backends() -> list[Backend]:
     """All rasterisers that the project knows, for `doctor` and for choosing one.
 
     Returns:
-        "cpu" (Gaussians and meshes, always there), "gsplat" (Gaussians on CUDA) and "nvdiffrast" (mesh masks on CUDA).
+        "cpu" (Gaussians and meshes, always there), "gsplat" (Gaussians on CUDA), "nvdiffrast" (mesh masks on CUDA) and
+        "triton" (both on CUDA, with what a CUDA build of torch brings along).
     """
     from pipeline.render.parallel import thread_count
 
     threads = thread_count()
     cpu = Backend("cpu", True, f"numba kernels on {threads} thread{'s' if threads > 1 else ''}")
-    return [cpu, _probe("gsplat"), _probe("nvdiffrast")]
+    return [cpu, *(probe(name) for name in ("gsplat", "nvdiffrast", "triton"))]
 
 
-@functools.lru_cache(maxsize=4)
-def _probe(name: str) -> Backend:
-    """Import a CUDA backend and let it draw one small picture."""
+def probe(name: str) -> Backend:
+    """Whether a CUDA backend can be imported and draws one small picture as it should; tried once per process."""
     if not torch.cuda.is_available():
         return Backend(name, False, "no CUDA device that torch can use")
     if find_spec(name) is None:
         return Backend(name, False, f"the package {name} is not installed")
-    from pipeline.render import cuda
+    return _tried(name, os.getpid())  # a forked worker may have a card where its parent has none
+
+
+@functools.lru_cache(maxsize=8)
+def _tried(name: str, process_id: int) -> Backend:
+    from pipeline.render import trials
 
     try:
-        cuda.TRIALS[name]()
+        trials.TRIALS[name]()
     except Exception as error:  # whatever a foreign build step throws is the reason that we report
         return Backend(name, False, f"the trial call failed: {error}".splitlines()[0])
     return Backend(name, True, f"trial call passed on {torch.cuda.get_device_name()}")
 
 
-def pick_backend(wanted: str | None, like: Tensor, accelerator: str = "gsplat") -> str:
-    """The rasteriser to use for tensors on the device of ``like``: "cpu" or the ``accelerator``.
+def pick_backend(wanted: str | None, like: Tensor, accelerators: tuple[str, ...] = GAUSSIANS) -> str:
+    """The rasteriser to use for tensors on the device of ``like``: "cpu" or one of the ``accelerators``.
 
     Args:
-        wanted: a name, or None to choose: the accelerator for CUDA tensors where it works, else "cpu".
+        wanted: a name, or None to choose: the first accelerator that works for CUDA tensors, else "cpu".
         like: tells the device.
-        accelerator: "gsplat" for Gaussians, "nvdiffrast" for mesh masks.
+        accelerators: ``GAUSSIANS``, ``MASKS`` or ``REPEATABLE``.
 
     Raises:
         PipelineError: the wanted one does not exist or does not work here.
     """
     if wanted is None:
-        return accelerator if like.is_cuda and _probe(accelerator).available else "cpu"
-    if wanted not in ("cpu", accelerator):
-        raise PipelineError(f'There is no rasteriser "{wanted}" for this; use "cpu" or "{accelerator}".')
-    if wanted == accelerator and not _probe(wanted).available:
-        raise PipelineError(f'The rasteriser "{wanted}" does not work here ({_probe(wanted).reason}); use "cpu".')
+        return next((name for name in accelerators if like.is_cuda and probe(name).available), "cpu")
+    if wanted not in ("cpu", *accelerators):
+        known = ", ".join(f'"{name}"' for name in ("cpu", *accelerators))
+        raise PipelineError(f'There is no rasteriser "{wanted}" for this; use one of {known}.')
+    if wanted != "cpu" and not probe(wanted).available:
+        raise PipelineError(f'The rasteriser "{wanted}" does not work here ({probe(wanted).reason}); use "cpu".')
     return wanted

@@ -1,4 +1,4 @@
-"""The CUDA rasterisers behind the interface of the CPU ones: gsplat for Gaussians, nvdiffrast for mesh masks.
+"""Other projects' CUDA rasterisers behind the interface of the CPU ones: gsplat for Gaussians, nvdiffrast for masks.
 
 Imported only where :mod:`pipeline.render.backends` has found a CUDA device and the package.
 """
@@ -81,23 +81,3 @@ def _clip_matrix(camera: Camera) -> Tensor:
         np.float32,
     )
     return torch.from_numpy(projection @ camera.viewmat)
-
-
-def _try_gsplat() -> None:
-    """Draw one Gaussian forward and backward; raises whatever goes wrong."""
-    means = torch.zeros(1, 3, device="cuda", requires_grad=True)
-    one = torch.ones(1, device="cuda")
-    camera = Camera.frontal(8, 8, 8.0, 1.0)
-    image, alpha = rasterize_gaussians_gsplat(means, 0.1 * one, one[:, None].expand(1, 3), one, torch.zeros(3), camera)
-    (image.sum() + alpha.sum()).backward()
-    torch.cuda.synchronize()
-
-
-def _try_nvdiffrast() -> None:
-    """Draw one triangle forward and backward; raises whatever goes wrong."""
-    corners = torch.tensor([[-1.0, -1, 0], [1, -1, 0], [0, 1, 0]], device="cuda", requires_grad=True)
-    mesh_mask_nvdiffrast(corners, np.array([[0, 1, 2]]), Camera.frontal(8, 8, 8.0, 3.0)).sum().backward()
-    torch.cuda.synchronize()
-
-
-TRIALS = {"gsplat": _try_gsplat, "nvdiffrast": _try_nvdiffrast}

@@ -1,4 +1,4 @@
-"""Differentiable Gaussian splatting of isotropic Gaussians, the same picture on CPU and on CUDA.
+"""Differentiable Gaussian splatting of isotropic Gaussians, the same picture on CPU and on CUDA (gsplat or Triton).
 
 The maths is gsplat 1.5.3 in classic mode (pinhole, 16x16 tiles, blur 0.3 px^2). :mod:`pipeline.render.reference` says
 the same thing slowly and readably.
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.render import project_kernels, tile_kernels
 from pipeline.render.backends import pick_backend
+from pipeline.render.budget import PairBudget
 from pipeline.render.parallel import run, task_count
 from pipeline.types import Array, Camera, PipelineError
 
@@ -49,6 +50,7 @@ def rasterize_gaussians(
     opacities: Tensor | None = None,
     background: Tensor | Array | None = None,
     backend: str | None = None,
+    budget: PairBudget | None = None,
 ) -> RenderOutput:
     """Draw isotropic Gaussians (quaternion (1, 0, 0, 0), one scale each); paper section 3.1.
 
@@ -62,7 +64,9 @@ def rasterize_gaussians(
         camera: pinhole camera.
         opacities: (N,) in 0..1; all 1 when None.
         background: (C,) colour behind everything; black when None.
-        backend: "cpu", "gsplat", or None for gsplat where the tensors are on a CUDA device and cpu elsewhere.
+        backend: "cpu", "gsplat", "triton", or None for the first of gsplat and triton that works where the tensors are
+            on a CUDA device, and cpu elsewhere.
+        budget: of a loop that draws nearly the same again and again; spares "triton" the wait for the device.
 
     Returns:
         Image (H, W, C) and alpha (H, W), float32, on the device of ``means``.
@@ -78,10 +82,15 @@ def rasterize_gaussians(
     background = torch.as_tensor(background, dtype=torch.float32, device=means.device)
     if background.shape != (channels,):
         raise PipelineError(f"The background has shape {tuple(background.shape)}, but the colors {channels} channels.")
-    if pick_backend(backend, means) == "gsplat":
+    chosen = pick_backend(backend, means)
+    if chosen == "gsplat":
         from pipeline.render.cuda import rasterize_gaussians_gsplat
 
         return RenderOutput(*rasterize_gaussians_gsplat(means, scales, colors, opacities, background, camera))
+    if chosen == "triton":
+        from pipeline.render.triton_gaussians import rasterize_gaussians_triton
+
+        return RenderOutput(*rasterize_gaussians_triton(means, scales, colors, opacities, background, camera, budget))
     inputs = [t.to("cpu", torch.float32) for t in (means, scales, colors, opacities, background)]
     image, alpha = _Splat.apply(*inputs, camera)
     return RenderOutput(image.to(means.device), alpha.to(means.device))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.render import mesh_kernels as kernels
-from pipeline.render.backends import pick_backend
+from pipeline.render.backends import MASKS, pick_backend
 from pipeline.render.mesh import MeshFragments, mesh_arrays, rasterize_mesh
 from pipeline.types import Array, Camera
 
@@ -55,7 +55,8 @@ def mesh_mask(
         faces: (F, 3).
         camera: pinhole camera.
         fragments: of :func:`rasterize_mesh` for the same mesh and camera, when they are known already.
-        backend: "cpu", "nvdiffrast", or None for nvdiffrast where the vertices are on a CUDA device and cpu elsewhere.
+        backend: "cpu", "nvdiffrast", "triton", or None for the first of nvdiffrast and triton that works where the
+            vertices are on a CUDA device, and cpu elsewhere.
 
     Returns:
         (H, W) float32 coverage in 0..1.
@@ -63,10 +64,15 @@ def mesh_mask(
     Raises:
         PipelineError: as :func:`rasterize_mesh`, or the backend is not available.
     """
-    if pick_backend(backend, vertices, "nvdiffrast") == "nvdiffrast":
+    chosen = pick_backend(backend, vertices, MASKS)
+    if chosen == "nvdiffrast":
         from pipeline.render.cuda import mesh_mask_nvdiffrast
 
         return mesh_mask_nvdiffrast(vertices, faces, camera)
+    if chosen == "triton":
+        from pipeline.render.triton_mask import mesh_mask_triton
+
+        return mesh_mask_triton(vertices, faces, camera)
     _, faces = mesh_arrays(vertices, faces)
     if fragments is None:
         fragments = rasterize_mesh(vertices, faces, camera)

@@ -1,0 +1,130 @@
+"""The Triton rasteriser against the CPU one: on a card where there is one, else through Triton's interpreter."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.render import mesh_mask, rasterize_gaussians
+from pipeline.types import Camera, PipelineError
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="the Triton kernels need the package triton")
+
+
+@pytest.fixture(scope="module")
+def device() -> torch.device:
+    """The card, or the CPU with Triton's interpreter, which conftest.py has switched on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="module")
+def draw(device):
+    from pipeline.render.triton_gaussians import rasterize_gaussians_triton
+
+    return rasterize_gaussians_triton
+
+
+def cloud(n: int, channels: int = 3) -> list[torch.Tensor]:
+    """Means, scales, colours and opacities; some far outside, behind the camera, opaque, or not finite."""
+    rng = np.random.default_rng(0)
+    means = rng.normal(scale=(0.3, 0.25, 0.3), size=(n, 3))
+    means[0], means[1], means[2, 1] = (0, 0, 9), (7, 0, 0), np.nan
+    scales = rng.uniform(0.01, 0.08, n)
+    scales[3], scales[4] = 0.6, np.inf
+    opacities = rng.uniform(0.2, 1, n)
+    opacities[5:12], opacities[12] = 1, 0.003
+    return [
+        torch.from_numpy(a.astype(np.float32)) for a in (means, scales, rng.uniform(0, 1, (n, channels)), opacities)
+    ]
+
+
+CAMERA = Camera.frontal(19, 14, 20.0, 2.0).orbited(20, -10, np.zeros(3, np.float32))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_picture_and_gradients_equal_the_cpu_ones(device, draw):
+    channels = 4  # two launches
+    inputs = cloud(40, channels)
+    background = torch.linspace(0.2, 0.8, channels)
+    shades = torch.rand(14, 19, channels, generator=torch.Generator().manual_seed(1))
+    results = []
+    for where in ("cpu", device):
+        leaves = [t.to(where, copy=True).requires_grad_() for t in inputs]
+        if where == "cpu":
+            picture = rasterize_gaussians(
+                *leaves[:3], CAMERA, opacities=leaves[3], background=background, backend="cpu"
+            )
+        else:
+            picture = draw(*leaves, background.to(where), CAMERA)
+        ((picture[0] * shades.to(where)).sum() + picture[1].square().sum()).backward()
+        results.append([t.detach().cpu() for t in (*picture, *(leaf.grad for leaf in leaves))])
+    for slow, fast in zip(*results, strict=True):
+        assert torch.isfinite(slow).all()
+        assert (slow - fast).abs().max() < 2e-4 * max(1.0, float(slow.abs().max()))
+
+
+def test_nothing_to_draw(device, draw):
+    leaves = [t.to(device).requires_grad_() for t in (torch.zeros(0, 3), torch.zeros(0), torch.zeros(0, 3))]
+    image, alpha = draw(*leaves, torch.zeros(0, device=device), torch.tensor([1.0, 0.5, 0]).to(device), CAMERA)
+    (image.sum() + alpha.sum()).backward()
+    assert torch.equal(image[3, 5].cpu(), torch.tensor([1.0, 0.5, 0])) and not alpha.any()
+    assert leaves[0].grad.shape == (0, 3)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_a_budget_asks_the_device_once_in_fifty_times_and_grows(device, draw):
+    from pipeline.render.budget import CHECK_EVERY, PairBudget
+
+    budget = PairBudget()
+    assert budget.room(torch.tensor(100)) == 200
+    assert [budget.room(torch.tensor(160)) for _ in range(CHECK_EVERY)][-2:] == [200, 320]
+    inputs = [t.to(device) for t in cloud(30)]
+    exact, roomy = draw(*inputs, torch.zeros(3), CAMERA), draw(*inputs, torch.zeros(3), CAMERA, PairBudget())
+    assert all(torch.equal(a, b) for a, b in zip(exact, roomy, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_absurd_sizes_are_refused(device, draw, monkeypatch):
+    monkeypatch.setattr("pipeline.render.triton_gaussians.MAX_INTERSECTIONS", 10)
+    with pytest.raises(PipelineError, match="far too large"):
+        draw(*(t.to(device) for t in cloud(30)), torch.zeros(3), CAMERA)
+
+
+def rock() -> tuple[np.ndarray, np.ndarray]:
+    """A closed mesh of 20 triangles with a dent, (12, 3) and (20, 3), and a hole in its back."""
+    import trimesh
+
+    mesh = trimesh.creation.icosahedron()
+    vertices = np.array(mesh.vertices, np.float32) * np.float32([0.5, 0.7, 0.4])
+    vertices[3] *= 0.4
+    return vertices, np.array(mesh.faces)[:-1]
+
+
+@pytest.mark.parametrize("distance", [2.0, 0.75])
+def test_mask_and_gradients_equal_the_cpu_ones(device, distance):
+    """Also from so near that triangles cross the near plane."""
+    from pipeline.render.triton_mask import mesh_mask_triton
+
+    vertices, faces = rock()
+    camera = Camera.frontal(18, 22, 20.0, distance).orbited(20, -10, np.zeros(3, np.float32))
+    weight = torch.rand(22, 18, generator=torch.Generator().manual_seed(0))
+    results = []
+    for where, draw in (("cpu", mesh_mask), (device, mesh_mask_triton)):
+        leaf = torch.from_numpy(vertices).to(where, copy=True).requires_grad_()
+        mask = draw(leaf, faces, camera)
+        (mask * weight.to(where)).sum().backward()
+        results.append([mask.detach().cpu(), leaf.grad.cpu()])
+    (slow, slow_gradient), (fast, fast_gradient) = results
+    assert 0.1 < slow.mean() < 1 and slow_gradient.abs().max() > 1
+    assert (slow - fast).abs().max() < 1e-4
+    assert (slow_gradient - fast_gradient).abs().max() < 1e-3 * slow_gradient.abs().max()
+
+
+def test_no_mesh_no_mask(device):
+    from pipeline.render.triton_mask import mesh_mask_triton
+
+    mask = mesh_mask_triton(torch.zeros(3, 3, device=device), np.zeros((0, 3), np.int64), CAMERA)
+    assert mask.shape == (14, 19) and not mask.any()
