@@ -113,6 +113,7 @@ class VideoReader:
         fps: rate of the delivered frames; None keeps the file's average rate (at most 60). Files with a variable rate
             are resampled.
         max_side: larger frames are shrunk to this long side.
+        start: seconds that are skipped at the beginning.
 
     Raises:
         PipelineError: when there is no such file, or no readable frame in it.
@@ -125,9 +126,11 @@ class VideoReader:
         max_seconds: float = MAX_SECONDS,
         fps: float | None = None,
         max_side: int = 1920,
+        start: float = 0.0,
     ) -> None:
         self.path = Path(path)
         self._max_side = max_side
+        self._start = start
         self._max_seconds = max_seconds
         _check_file(self.path)
         text = _probe_text(self.path)
@@ -136,7 +139,7 @@ class VideoReader:
         first = next(iter(self._frames(limit=1)), None)
         if first is None:
             raise PipelineError(_why_no_frame(text))
-        duration = min(duration or 1 / self._rate, max_seconds)
+        duration = min(max(duration - start, 0.0) or 1 / self._rate, max_seconds)
         self.info = VideoInfo(
             fps=self._rate,
             width=first.shape[1],
@@ -158,7 +161,8 @@ class VideoReader:
     def _command(self, limit: int | None) -> list[str]:
         side = self._max_side
         shrink = f"scale=w='min(iw,{side})':h='min(ih,{side})':force_original_aspect_ratio=decrease"
-        command = [ffmpeg_path(), "-nostdin", "-v", "error", *INPUT_OPTIONS, "-threads", "2", "-i", f"file:{self.path}"]
+        command = [ffmpeg_path(), "-nostdin", "-v", "error", *INPUT_OPTIONS, "-threads", "2"]
+        command += [*(["-ss", f"{self._start:.6f}"] if self._start else []), "-i", f"file:{self.path}"]
         command += ["-map", "0:V:0", "-t", f"{self._max_seconds:.3f}", "-vf", f"fps={self._rate:.6f},{shrink}"]
         if limit is not None:
             command += ["-frames:v", str(limit)]

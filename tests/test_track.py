@@ -17,7 +17,7 @@ from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
 from pipeline.perceive.report import check_detections, make_report, part_errors
 from pipeline.perceive.targets import build_targets
-from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference
+from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _chunks, _crossfade, choose_reference
 from pipeline.render import interpolate, rasterize_mesh
 from pipeline.types import BodyParams, Detections, PipelineError
 
@@ -69,15 +69,16 @@ def test_video_without_a_face_is_refused():
 def test_chunks_that_agree_are_joined_without_a_trace():
     frames = 2 * CHUNK - OVERLAP
     whole = np.cumsum(np.random.default_rng(0).normal(size=(frames, 3)), 0).astype(np.float32)
-    starts = [0, CHUNK - OVERLAP]
+    chunks = _chunks((), frames)
+    assert chunks == [(0, CHUNK), (CHUNK - OVERLAP, frames)]
 
-    def piece(start: int) -> Registration:
-        part = whole[start : start + CHUNK]
+    def piece(start: int, end: int) -> Registration:
+        part = whole[start:end]
         return Registration(
             {"transl": part}, np.zeros(2, np.float32), {"jaw_pose": part}, np.repeat(part[:, None], 2, 1)
         )
 
-    joined = _crossfade([piece(s) for s in starts], starts, frames)
+    joined = _crossfade([piece(*chunk) for chunk in chunks], chunks)
     assert np.allclose(joined.state["transl"], whole, atol=1e-4)
     assert joined.points.shape == (frames, 2, 3)
 

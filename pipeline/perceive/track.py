@@ -16,9 +16,11 @@ from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.detect import Detector
 from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
 from pipeline.perceive.matte import Matter
+from pipeline.perceive.people import count_people
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
 from pipeline.perceive.report import part_errors
+from pipeline.perceive.shots import CutDetector, shots
 from pipeline.perceive.targets import Targets, build_targets
 from pipeline.types import Array, BodyParams, Camera, Detections, MotionClip, Observation, PipelineError
 from pipeline.video import VideoReader
@@ -28,6 +30,10 @@ CHUNK, OVERLAP = 240, 24
 SHAPE_FRAMES = 6
 MIN_TRACKED = 0.5
 """Smallest share of frames in which a person must be found."""
+PEOPLE_SECONDS, MAX_CROWDED = 2.0, 0.5
+"""How often people are counted, and the largest share of counts with several prominent faces."""
+PLAIN_SIDE = 960
+"""Long side in pixels at which frames are read for motion alone; the detectors see no more anyway."""
 
 VIDEO_STAGES = (
     Stage(40, 0.04, ("global_orient", "transl")),
@@ -65,6 +71,8 @@ class VideoDetections:
     Attributes:
         path: the video. frames: one entry per frame, None where no person was found.
         fps: frames per second. width, height: source pixels.
+        cuts: numbers of the frames that begin a new shot.
+        max_side: long side at which the frames were read.
     """
 
     path: Path
@@ -73,6 +81,8 @@ class VideoDetections:
     fps: float
     width: int
     height: int
+    cuts: tuple[int, ...] = ()
+    max_side: int = 1920
 
 
 @dataclass(frozen=True)
@@ -84,6 +94,8 @@ class TrackResult:
         targets: the detections that were explained. fps: frames per second.
         found: (F,) bool, frames in which a person was detected (others are bridged).
         errors: mean reprojection error per part, percent of the person's height.
+        cuts: numbers of the frames that begin a new shot; nothing is smoothed over them.
+        source: the detections.
     """
 
     registration: Registration
@@ -93,6 +105,8 @@ class TrackResult:
     fps: float
     found: Array
     errors: dict[str, float]
+    cuts: tuple[int, ...] = ()
+    source: VideoDetections | None = None
 
     def __len__(self) -> int:
         return len(self.registration)
@@ -113,20 +127,45 @@ class TrackResult:
 
 
 def detect_video(
-    path: str | Path, *, max_seconds: float = 120.0, progress: Callable[[str, float], None] | None = None
+    path: str | Path,
+    *,
+    max_seconds: float = 120.0,
+    max_side: int = 1920,
+    start: float = 0.0,
+    progress: Callable[[str, float], None] | None = None,
 ) -> VideoDetections:
-    """Run the detectors over a video.
+    """Run the detectors over a video; at a cut they start anew.
+
+    Args:
+        path: the video.
+        max_seconds: length of the part that is looked at; ``start``: where it begins, seconds.
+        max_side: larger frames are shrunk to this long side first.
+        progress: called with a stage name and the share done.
 
     Raises:
-        PipelineError: unreadable video, or a person in fewer than half of its frames.
+        PipelineError: unreadable video, a person in fewer than half of its frames, or several people in most.
     """
     found: list[Detections | None] = []
-    with VideoReader(path, max_seconds=max_seconds) as reader, Detector(static=False) as detector:
-        for frame in reader:
-            found.append(detector.detect(frame))
-            if progress is not None and len(found) % 5 == 0:
-                progress("keypoints", min(len(found) / max(reader.info.frames, 1), 1.0))
+    crowded: list[bool] = []
+    cuts: list[int] = []
+    with VideoReader(path, max_seconds=max_seconds, max_side=max_side, start=start) as reader:
+        scene = CutDetector(reader.info.fps)
+        with Detector(static=False) as detector:
+            for number, frame in enumerate(reader):
+                if scene.is_cut(frame):
+                    cuts.append(number)
+                    detector.close()
+                if number % round(PEOPLE_SECONDS * reader.info.fps) == 0:
+                    crowded.append(count_people(frame) > 1)
+                found.append(detector.detect(frame))
+                if progress is not None and number % 5 == 0:
+                    progress("keypoints", min(number / max(reader.info.frames, 1), 1.0))
         info = reader.info
+    _check_people(found, crowded)
+    return VideoDetections(Path(path), tuple(found), info.fps, info.width, info.height, tuple(cuts), max_side)
+
+
+def _check_people(found: Sequence[Detections | None], crowded: Sequence[bool]) -> None:
     people = sum(d is not None for d in found)
     if not found:
         raise PipelineError("The video has no frames; use another video.")
@@ -134,7 +173,8 @@ def detect_video(
         raise PipelineError(
             f"A person was found in only {people} of {len(found)} frames; use a video that shows one person throughout."
         )
-    return VideoDetections(Path(path), tuple(found), info.fps, info.width, info.height)
+    if sum(crowded) > MAX_CROWDED * len(crowded):
+        raise PipelineError("The video shows several people; crop it so that only one person is in it.")
 
 
 def choose_reference(detections: VideoDetections) -> int:
@@ -210,7 +250,10 @@ def track_video(
         PipelineError: unreadable video or no person.
     """
     tell = progress or (lambda stage, share: None)
-    found = video if isinstance(video, VideoDetections) else detect_video(video, max_seconds=max_seconds, progress=tell)
+    found = video
+    if not isinstance(found, VideoDetections):
+        side = 1920 if dense else PLAIN_SIDE
+        found = detect_video(found, max_seconds=max_seconds, max_side=side, progress=tell)
     window = window or video_window(found, size)
     config = config or RegisterConfig()
     camera = photo_camera(size, config)
@@ -221,7 +264,8 @@ def track_video(
         betas = estimate_shape(targets, body, camera, shape)
     plain = replace(config, stages=PLAIN_STAGES, order_step=ORDER_STEP)
     config = replace(config, stages=VIDEO_STAGES) if dense else plain
-    registration = _register_chunks(targets, body, camera, config, betas, lambda share: tell("tracking", share))
+    chunks = _chunks(found.cuts, len(targets))
+    registration = _register_chunks(targets, body, camera, config, betas, chunks, lambda share: tell("tracking", share))
     if dense:
         frames = _cut_outs(found, window, lambda share: tell("matte", share))
         aligner = _aligner(found, body, camera, frames, registration, reference)
@@ -229,15 +273,14 @@ def track_video(
         for k in range(DENSE_ROUNDS):
             anchors = _look(aligner, frames, registration, lambda share, k=k: tell(f"flow {k + 1}", share))
             registration = _register_chunks(
-                targets, body, camera, config, betas, lambda share, k=k: tell(f"alignment {k + 1}", share),
-                registration, anchors,
+                targets, body, camera, config, betas, chunks,
+                lambda share, k=k: tell(f"alignment {k + 1}", share), registration, anchors,
             )  # fmt: skip
     errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
     with np.errstate(all="ignore"):
         means = {k: round(float(np.nanmean(v)), 3) for k, v in errors.items() if not np.isnan(v).all()}
-    return TrackResult(
-        registration, camera, window, targets, found.fps, np.array([d is not None for d in cropped]), means
-    )
+    seen = np.array([d is not None for d in cropped])
+    return TrackResult(registration, camera, window, targets, found.fps, seen, means, found.cuts, found)
 
 
 def estimate_shape(targets: Targets, body: BodyModel, camera: Camera, config: RegisterConfig) -> Array:
@@ -256,7 +299,8 @@ def _cut_outs(video: VideoDetections, window: CropWindow, progress: Callable[[fl
     width = round(FLOW_HEIGHT * window.out_width / window.out_height)
     small = replace(window, out_width=width, out_height=FLOW_HEIGHT)
     frames = []
-    with VideoReader(video.path, max_seconds=(len(video.frames) + 1) / video.fps) as reader, Matter() as matter:
+    seconds = (len(video.frames) + 1) / video.fps
+    with VideoReader(video.path, max_seconds=seconds, max_side=video.max_side) as reader, Matter() as matter:
         for found, frame in zip(video.frames, reader, strict=False):
             crop, valid = small.apply(frame)
             seen = None if found is None else crop_detections(found, small)
@@ -294,43 +338,55 @@ def _look(
     return DenseTargets(aligner.anchors, torch.from_numpy(points), torch.from_numpy(weights))
 
 
+def _chunks(cuts: Sequence[int], frames: int) -> list[tuple[int, int]]:
+    """Parts of the video that are optimised together, [first, end); those of one shot share OVERLAP frames."""
+    parts = []
+    for begin, end in shots(cuts, frames):
+        firsts = range(begin, max(end - OVERLAP, begin + 1), CHUNK - OVERLAP)
+        parts += [(first, min(first + CHUNK, end)) for first in firsts]
+    return parts
+
+
 def _register_chunks(
     targets: Targets, body: BodyModel, camera: Camera, config: RegisterConfig, betas: Array,
-    progress: Callable[[float], None], start: Registration | None = None, dense: DenseTargets | None = None,
+    chunks: Sequence[tuple[int, int]], progress: Callable[[float], None], start: Registration | None = None,
+    dense: DenseTargets | None = None,
 ) -> Registration:  # fmt: skip
-    starts = list(range(0, max(len(targets) - OVERLAP, 1), CHUNK - OVERLAP))
     pieces = []
-    for k, first in enumerate(starts):
-        part = slice(first, first + CHUNK)
+    for k, (first, end) in enumerate(chunks):
+        part = slice(first, end)
         pieces.append(
             register(
                 targets.select(part), body, camera, config, betas=betas, fixed_shape=True,
                 init=None if start is None else {name: values[part] for name, values in start.state.items()},
                 dense=None if dense is None else dense.select(part),
-                progress=lambda share, k=k: progress((k + share) / len(starts)),
+                progress=lambda share, k=k: progress((k + share) / len(chunks)),
             )
         )  # fmt: skip
-    return pieces[0] if len(pieces) == 1 else _crossfade(pieces, starts, len(targets))
+    return pieces[0] if len(pieces) == 1 else _crossfade(pieces, chunks)
 
 
-def _crossfade(pieces: Sequence[Registration], starts: Sequence[int], frames: int) -> Registration:
+def _crossfade(pieces: Sequence[Registration], chunks: Sequence[tuple[int, int]]) -> Registration:
     """Blend neighbouring chunks linearly over the frames that they share (rotations there are nearly equal)."""
+    frames = chunks[-1][1]
     weight = np.zeros((len(pieces), frames), np.float32)
-    for k, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
-        ramp = np.ones(len(piece), np.float32)
-        if k:
-            ramp[:OVERLAP] = np.linspace(0, 1, OVERLAP + 2)[1:-1][: len(ramp)]
-        if k + 1 < len(pieces):
-            ramp[-OVERLAP:] *= np.linspace(1, 0, OVERLAP + 2)[1:-1]
-        weight[k, start : start + len(piece)] = ramp
+    for k, (first, end) in enumerate(chunks):
+        ramp = np.ones(end - first, np.float32)
+        before = chunks[k - 1][1] - first if k else 0
+        after = end - chunks[k + 1][0] if k + 1 < len(chunks) else 0
+        if before:
+            ramp[:before] = np.linspace(0, 1, before + 2)[1:-1]
+        if after:
+            ramp[-after:] *= np.linspace(1, 0, after + 2)[1:-1]
+        weight[k, first:end] = ramp
     weight /= weight.sum(0)
 
     def blend(get: Callable[[Registration], Array]) -> Array:
-        first = get(pieces[0])
-        total = np.zeros((frames, *first.shape[1:]), np.float32)
-        for k, (piece, start) in enumerate(zip(pieces, starts, strict=True)):
-            w = weight[k, start : start + len(piece)].reshape(-1, *(1,) * (first.ndim - 1))
-            total[start : start + len(piece)] += w * get(piece)
+        example = get(pieces[0])
+        total = np.zeros((frames, *example.shape[1:]), np.float32)
+        for k, (piece, (first, end)) in enumerate(zip(pieces, chunks, strict=True)):
+            w = weight[k, first:end].reshape(-1, *(1,) * (example.ndim - 1))
+            total[first:end] += w * get(piece)
         return total
 
     state = {k: blend(lambda p, k=k: p.state[k]) for k in pieces[0].state}
