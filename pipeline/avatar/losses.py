@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def gaussian_window(size: int = 11, sigma: float = 1.5) -> Tensor:
+def gaussian_window(size: int = 11, sigma: float = 1.5, device: torch.device | str = "cpu") -> Tensor:
     """The 1-D window of SSIM, (size,), sums to 1."""
-    x = torch.arange(size, dtype=torch.float32) - size // 2
+    x = torch.arange(size, dtype=torch.float32, device=device) - size // 2
     w = torch.exp(-0.5 * (x / sigma) ** 2)
     return w / w.sum()
 
@@ -29,7 +29,7 @@ def _filter(image: Tensor, window: Tensor) -> Tensor:
 def ssim_map(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity per pixel, averaged over channels, (H, W); window 11, sigma 1.5, as in 3DGS."""
     x, y = a.permute(2, 0, 1)[None], b.permute(2, 0, 1)[None]
-    window = gaussian_window()
+    window = gaussian_window(device=a.device)
     stacked = _filter(torch.cat([x, y, x * x, y * y, x * y], 1), window)
     mx, my, xx, yy, xy = stacked.split(x.shape[1], 1)
     vx, vy, cov = xx - mx * mx, yy - my * my, xy - mx * my
@@ -100,10 +100,10 @@ class NeighbourLaplacian:
     Built once from neighbour lists (N, K) with -1 for "none"; the gather form is faster than a sparse product here.
     """
 
-    def __init__(self, neighbours: np.ndarray):
-        self.valid = torch.from_numpy((neighbours >= 0).astype(np.float32))
+    def __init__(self, neighbours: np.ndarray, device: torch.device | str = "cpu"):
+        self.valid = torch.from_numpy((neighbours >= 0).astype(np.float32)).to(device)
         own = np.arange(len(neighbours))[:, None]
-        self.index = torch.from_numpy(np.where(neighbours >= 0, neighbours, own).astype(np.int64))
+        self.index = torch.from_numpy(np.where(neighbours >= 0, neighbours, own).astype(np.int64)).to(device)
         self.count = self.valid.sum(1).clamp_min(1)
 
     def __call__(self, values: Tensor, reference: Tensor | None = None) -> Tensor:
