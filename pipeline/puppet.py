@@ -24,11 +24,12 @@ class Puppet:
 
     Args:
         avatar: whom to draw.
+        device: where to draw; see :func:`pipeline.render.choose_device`.
     """
 
-    def __init__(self, avatar: Avatar) -> None:
+    def __init__(self, avatar: Avatar, device: torch.device | str = "cpu") -> None:
         from pipeline.avatar.model import canonical_mesh
-        from pipeline.render import SkinnedRenderer
+        from pipeline.render import Rig, skinned_renderer
 
         self._avatar = avatar
         body = avatar.body
@@ -39,9 +40,10 @@ class Puppet:
             points = avatar.canonical(neutral)
         self._corrected = body.posedirs is not None
         rows, basis = (None, None) if self._corrected else expression_basis(avatar)
-        self._renderer = SkinnedRenderer(
+        rig = Rig.build(
             points, avatar.skin_index, avatar.skin_weight, avatar.scale, avatar.rgb, rows=rows, basis=basis
         )
+        self._renderer = skinned_renderer(rig, device)
 
     def _inputs(self, params: BodyParams) -> tuple[Array, dict[str, Array]]:
         """Transforms (55, 3, 4) of the joints, and what else the renderer needs for a pose."""

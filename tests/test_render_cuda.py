@@ -81,6 +81,18 @@ def test_a_backend_that_fails_its_trial_is_reported_with_the_reason(monkeypatch)
     picked = [backends.pick_backend(None, like) for like in (on_card, torch.zeros(1))]
     with pytest.raises(PipelineError, match="gsplat.*no compiler here"):
         backends.pick_backend("gsplat", on_card)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert [str(backends.choose_device(name)) for name in ("auto", "cuda", "cuda:0", "cpu")] == [
+        "cuda", "cuda", "cuda:0", "cpu"
+    ]  # fmt: skip
+    assert str(backends.choose_device("auto", ("gsplat",))) == "cpu"
+    for wanted, needed, answer in (
+        ("cuda:1", ("triton",), "1 CUDA devices"),
+        ("cuda", ("gsplat",), "gsplat: .*no compiler here"),
+        ("tpu", ("triton",), "auto, cpu or cuda"),
+    ):
+        with pytest.raises(PipelineError, match=answer):
+            backends.choose_device(wanted, needed)
     backends._tried.cache_clear()
     assert not probe.available and probe.reason == "the trial call failed: no compiler here"
     assert picked == ["triton", "cpu"]

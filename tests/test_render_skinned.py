@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.render import SkinnedRenderer, available_backends, mesh_mask, rasterize_gaussians
+from pipeline.render import Rig, SkinnedRenderer, available_backends, mesh_mask, rasterize_gaussians
 from pipeline.types import Camera, PipelineError
 
 JOINTS, EXPRESSIONS = 5, 4
@@ -64,16 +64,16 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_layers_equal_the_differentiable_path(puppet, transforms):
     expression = np.array([0.7, 0.0, -0.4, 1.0], np.float32)
-    image, alpha = SkinnedRenderer(**puppet).layers(transforms, CAMERA, expression=expression)
+    image, alpha = SkinnedRenderer(Rig.build(**puppet)).layers(transforms, CAMERA, expression=expression)
     expected = differentiable(puppet, transforms, expression, torch.zeros(3))
     assert psnr(image, expected.image.numpy()) > 60
     assert psnr(alpha, expected.alpha.numpy()) > 60
-    still, _ = SkinnedRenderer(**puppet).layers(transforms, CAMERA)
+    still, _ = SkinnedRenderer(Rig.build(**puppet)).layers(transforms, CAMERA)
     assert psnr(still, image) < 40
 
 
 def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):
-    renderer, none = SkinnedRenderer(**puppet), np.zeros(EXPRESSIONS, np.float32)
+    renderer, none = SkinnedRenderer(Rig.build(**puppet)), np.zeros(EXPRESSIONS, np.float32)
     expected = differentiable(puppet, transforms, none, torch.tensor([0.2, 0.4, 0.6])).image.numpy() * 255
     flat = renderer.draw(transforms, CAMERA, (51, 102, 153))
     assert flat.dtype == np.uint8
@@ -87,7 +87,7 @@ def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):
 
 
 def test_frames_do_not_depend_on_each_other_and_threads_may_share_a_renderer(puppet, transforms):
-    renderer = SkinnedRenderer(**puppet)
+    renderer = SkinnedRenderer(Rig.build(**puppet))
     poses = [transforms, transforms[::-1].copy()] * 4
     expressions = [np.full(EXPRESSIONS, 0.1 * k, np.float32) for k in range(8)]
 
@@ -103,30 +103,30 @@ def test_frames_do_not_depend_on_each_other_and_threads_may_share_a_renderer(pup
 
 def test_means_of_one_frame_and_uint8_colours(puppet, transforms):
     moved = puppet["means"] + np.float32(0.05)
-    other = SkinnedRenderer(**{**puppet, "means": moved}).draw(transforms, CAMERA, (0, 0, 0))
-    renderer = SkinnedRenderer(**puppet)
+    other = SkinnedRenderer(Rig.build(**{**puppet, "means": moved})).draw(transforms, CAMERA, (0, 0, 0))
+    renderer = SkinnedRenderer(Rig.build(**puppet))
     before = renderer.draw(transforms, CAMERA, (0, 0, 0))
     expression = np.zeros(EXPRESSIONS, np.float32)
     assert np.array_equal(renderer.draw(transforms, CAMERA, (0, 0, 0), means=moved, expression=expression), other)
     assert np.array_equal(renderer.draw(transforms, CAMERA, (0, 0, 0)), before)
-    bytes_ = SkinnedRenderer(**{**puppet, "colors": (puppet["colors"] * 255 + 0.5).astype(np.uint8)})
+    bytes_ = SkinnedRenderer(Rig.build(**{**puppet, "colors": (puppet["colors"] * 255 + 0.5).astype(np.uint8)}))
     assert np.abs(bytes_.draw(transforms, CAMERA, (0, 0, 0)).astype(int) - before).max() <= 1
 
 
 def test_wrong_shapes_say_what_is_wrong(puppet, transforms):
     with pytest.raises(PipelineError, match="shape"):
-        SkinnedRenderer(**{**puppet, "scales": puppet["scales"][:-1]})
+        SkinnedRenderer(Rig.build(**{**puppet, "scales": puppet["scales"][:-1]}))
     with pytest.raises(PipelineError, match="joints"):
-        SkinnedRenderer(**{**puppet, "joints": puppet["joints"][:, :2]})
+        SkinnedRenderer(Rig.build(**{**puppet, "joints": puppet["joints"][:, :2]}))
     with pytest.raises(PipelineError, match="basis"):
-        SkinnedRenderer(**{**puppet, "basis": puppet["basis"][:-1]})
+        SkinnedRenderer(Rig.build(**{**puppet, "basis": puppet["basis"][:-1]}))
     with pytest.raises(PipelineError, match="skeleton"):
-        SkinnedRenderer(**puppet).layers(transforms[:2], CAMERA)
+        SkinnedRenderer(Rig.build(**puppet)).layers(transforms[:2], CAMERA)
 
 
 def test_backends_are_reported_with_reasons():
     backends = {b.name: b for b in available_backends()}
-    assert list(backends) == ["cpu", "gsplat", "nvdiffrast"]
+    assert list(backends) == ["cpu", "gsplat", "nvdiffrast", "triton"]
     assert backends["cpu"].available and "thread" in backends["cpu"].reason
     if not torch.cuda.is_available():
         assert not backends["gsplat"].available and "CUDA" in backends["gsplat"].reason

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.render import mesh_mask, rasterize_gaussians
+from pipeline.render import Rig, SkinnedRenderer, mesh_mask, rasterize_gaussians
 from pipeline.types import Camera, PipelineError
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="the Triton kernels need the package triton")
@@ -47,7 +47,7 @@ CAMERA = Camera.frontal(19, 14, 20.0, 2.0).orbited(20, -10, np.zeros(3, np.float
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_picture_and_gradients_equal_the_cpu_ones(device, draw):
     channels = 4  # two launches
-    inputs = cloud(40, channels)
+    inputs = cloud(32, channels)
     background = torch.linspace(0.2, 0.8, channels)
     shades = torch.rand(14, 19, channels, generator=torch.Generator().manual_seed(1))
     results = []
@@ -128,3 +128,39 @@ def test_no_mesh_no_mask(device):
 
     mask = mesh_mask_triton(torch.zeros(3, 3, device=device), np.zeros((0, 3), np.int64), CAMERA)
     assert mask.shape == (14, 19) and not mask.any()
+
+
+def test_skinned_frames_equal_the_cpu_ones(device):
+    """Expression, means of one frame, another size, a picture, a colour and nothing behind."""
+    from pipeline.render.skinned_triton import TritonRenderer
+
+    rng, n = np.random.default_rng(3), 30
+    weights = rng.uniform(size=(n, 2)).astype(np.float32)
+    means = rng.normal(scale=0.3, size=(n, 3)).astype(np.float32)
+    rig = Rig.build(
+        means,
+        rng.integers(0, 3, (n, 2)),
+        weights / weights.sum(1, keepdims=True),
+        rng.uniform(0.03, 0.08, n),
+        rng.uniform(0, 1, (n, 3)),
+        rows=np.arange(0, n, 3),
+        basis=rng.normal(scale=0.1, size=(10, 3, 2)),
+    )
+    transforms = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
+    transforms[1, :, 3], transforms[2, 0, 3] = 0.1, -0.2
+    slow, fast = SkinnedRenderer(rig), TritonRenderer(rig, device)
+    small, wall = Camera.frontal(11, 9, 11.0, 2.0), rng.integers(0, 256, (9, 11, 3), np.uint8)
+    jobs = [
+        (transforms, CAMERA, (20, 90, 200), {"expression": np.array([0.7, -0.4])}),
+        (transforms, small, wall, {"expression": np.array([0.2, 0.4]), "means": means + np.float32(0.05)}),
+        (transforms, small, None, {}),
+    ]
+    for A, camera, behind, more in jobs:
+        a, b = (renderer.draw(A, camera, behind, **more) for renderer in (slow, fast))
+        seen = a[..., 3:] > 8 if behind is None else np.ones_like(a[..., :1], bool)  # straight colours need some alpha
+        assert a.shape == b.shape and b.dtype == np.uint8
+        assert np.abs(a.astype(int) - b)[seen[..., 0]].max() <= 1
+    with pytest.raises(PipelineError, match="skeleton"):
+        fast.layers(transforms[:1], small)
+    with pytest.raises(PipelineError, match="coefficients"):
+        fast.layers(transforms, small, expression=np.zeros(3))

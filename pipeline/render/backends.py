@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -80,3 +81,30 @@ def pick_backend(wanted: str | None, like: Tensor, accelerators: tuple[str, ...]
     if wanted != "cpu" and not probe(wanted).available:
         raise PipelineError(f'The rasteriser "{wanted}" does not work here ({probe(wanted).reason}); use "cpu".')
     return wanted
+
+
+def choose_device(wanted: str = "auto", accelerators: tuple[str, ...] = REPEATABLE) -> torch.device:
+    """Where to work: a CUDA card where one of the accelerators works, else the CPU.
+
+    Args:
+        wanted: "auto", "cpu", "cuda" or "cuda:N".
+        accelerators: what is needed on the card.
+
+    Raises:
+        PipelineError: another name, or a card is wanted and nothing works there (with the reasons).
+    """
+    if wanted != "auto" and wanted != "cpu" and not re.fullmatch(r"cuda(:\d+)?", wanted):
+        raise PipelineError(f"There is no device '{wanted[:40]}'; use auto, cpu or cuda.")
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if any(probe(name).available for name in accelerators):
+        device = torch.device("cuda" if wanted == "auto" else wanted)
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise PipelineError(
+                f"There are {torch.cuda.device_count()} CUDA devices here, and {device} is not among them."
+            )
+        return device
+    if wanted == "auto":
+        return torch.device("cpu")
+    reasons = "; ".join(f"{name}: {probe(name).reason}" for name in accelerators)
+    raise PipelineError(f"The CUDA device cannot be used here ({reasons}); use the CPU.")

@@ -21,7 +21,7 @@ from pipeline.render.gaussians import rasterize_gaussians
 from pipeline.render.mesh import rasterize_mesh, shaded
 from pipeline.render.parallel import thread_count
 from pipeline.render.silhouette import mesh_mask
-from pipeline.render.skinned import SkinnedRenderer
+from pipeline.render.skinned import Rig, SkinnedRenderer
 from pipeline.types import Array, Camera
 
 PARTS = (
@@ -106,7 +106,7 @@ def gaussian_jobs(n: int, camera: Camera) -> dict[str, Callable[[], object]]:
     weights = rng.dirichlet(np.ones(6), len(means))
     rows = np.flatnonzero(means[:, 1] > HEAD_HEIGHT)
     basis = rng.normal(scale=1e-3, size=(len(rows), 3, 52)).astype(np.float32)
-    renderer = SkinnedRenderer(means, joints, weights, scales, colors, rows=rows, basis=basis)
+    renderer = SkinnedRenderer(Rig.build(means, joints, weights, scales, colors, rows=rows, basis=basis))
     transforms = np.tile(np.eye(4, dtype=np.float32), (55, 1, 1))
     wall = np.full((camera.height, camera.width, 3), 200, np.uint8)
     expression = np.linspace(0, 0.5, 52, dtype=np.float32)
