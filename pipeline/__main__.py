@@ -34,6 +34,12 @@ def _body(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--body", metavar="PATH", help="SMPLX_NEUTRAL.npz (default: $SMPLX_MODEL, else the open body)")
 
 
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda", help="default auto: a CUDA card where one works"
+    )
+
+
 def _fit_parser(commands: Any) -> None:
     p = commands.add_parser("fit", help="photo to avatar")
     p.add_argument("photo", metavar="PHOTO", help="JPEG, PNG or WebP of one person seen from the front")
@@ -59,6 +65,7 @@ def _animate_parser(commands: Any) -> None:
     p.add_argument("--fps", type=float, default=30.0, help="frames per second (default 30)")
     p.add_argument("--size", type=_size, default=(576, 1024), metavar="WxH", help="default 576x1024")
     p.add_argument("--amplitude", type=float, default=1.0, help="size of the movement, 0..1.5 (default 1)")
+    _device(p)
     _body(p)
     _common(p)
     p.set_defaults(run=_animate)
@@ -68,6 +75,9 @@ def _video_parsers(commands: Any) -> None:
     track = commands.add_parser("track", help="video of a person to motion clip")
     track.add_argument("video", metavar="VIDEO")
     track.add_argument("--out", required=True, metavar="CLIP.npz")
+    track.add_argument("--smooth", choices=("off", "light", "strong"), default="light", help="default light")
+    track.add_argument("--overlay", metavar="OVERLAY.mp4", help="also write the video with the tracked body on it")
+    track.add_argument("--plot", metavar="PLOT.png", help="also write the joint angles over time")
     track.set_defaults(run=_track)
     reenact = commands.add_parser("reenact", help="self-driven test: a video's own motion drives its first good frame")
     reenact.add_argument("video", metavar="VIDEO")
@@ -128,7 +138,8 @@ def _animate(args: argparse.Namespace) -> None:
     with console.progress_bar(args.json) as progress:
         progress("opening the avatar", 0.0)
         avatar = api.load_avatar(args.avatar, body=args.body)
-        video = api.animate(avatar, args.motion, args.out, view=view, amplitude=args.amplitude, progress=progress)
+        video = api.animate(avatar, args.motion, args.out, view=view, amplitude=args.amplitude, device=args.device,
+                            progress=progress)  # fmt: skip
     text = f"{video.path}: {video.frames} frames, {video.size[0]}x{video.size[1]}, {video.speed:.1f} frames per second."
     console.emit(video.to_json(), text, args.json)
 
@@ -136,16 +147,27 @@ def _animate(args: argparse.Namespace) -> None:
 def _track(args: argparse.Namespace) -> None:
     from pipeline import api
     from pipeline.motion import save_clip
+    from pipeline.motion.plot import save_plot
 
     out = Path(args.out)
     if out.suffix != ".npz":
         raise PipelineError(f"A motion clip is an .npz file; give --out a name that ends in .npz, not '{out.name}'.")
-    console.check_writable(out.absolute().parent)
+    for path in (args.out, args.overlay, args.plot):
+        if path:
+            console.check_writable(Path(path).absolute().parent)
     with console.progress_bar(args.json) as progress:
-        clip = api.track(args.video, body=args.body, progress=progress)
+        clip = api.track(args.video, body=args.body, smooth=args.smooth, overlay=args.overlay, progress=progress)
         save_clip(clip, out)
+        if args.plot:
+            save_plot(clip, args.plot)
     result = {"clip": str(out), "frames": len(clip), "fps": clip.fps, "seconds": round(clip.duration, 3), **clip.meta}
-    console.emit(result, f"{out}: {len(clip)} frames, {clip.duration:.1f} s of motion.", args.json)
+    lines = [f"{out}: {len(clip)} frames, {clip.duration:.1f} s of motion.", *clip.meta.get("notes", [])]
+    gaps, cuts = clip.meta["gaps"], clip.meta["cuts"]
+    if gaps:
+        lines.append(f"Nobody was seen for {sum(b - a for a, b in gaps):.1f} s in {len(gaps)} gaps; they were bridged.")
+    if cuts:
+        lines.append(f"The video has {len(cuts)} cuts; the motion was joined over them.")
+    console.emit(result, "\n".join(lines), args.json)
 
 
 def _reenact(args: argparse.Namespace) -> None:

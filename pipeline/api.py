@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 QUALITIES = ("fast", "default", "full")
+MAX_TRACK_SECONDS = 600.0
 
 __all__ = ["animate", "describe", "fit", "list_motions", "load_avatar", "load_motion", "observe", "reenact", "track"]
 
@@ -200,17 +201,41 @@ def load_motion(
 
 
 def track(
-    video: str | Path, *, body: BodyModel | str | Path | None = None, progress: Progress | None = None
+    video: str | Path,
+    *,
+    body: BodyModel | str | Path | None = None,
+    smooth: str = "light",
+    overlay: str | Path | None = None,
+    progress: Progress | None = None,
 ) -> MotionClip:
     """Video of one person to motion clip.
 
+    Args:
+        video: any length; what comes after ten minutes is left out, and the clip's ``meta["notes"]`` says so.
+        body: body model or path of one.
+        smooth: "off", "light" or "strong" (:mod:`pipeline.motion.tracked`).
+        overlay: where to write the video with the tracked body drawn over it, ``.mp4`` or ``.webm``.
+
     Raises:
-        PipelineError: no readable video, or nobody in it.
+        PipelineError: no readable video, nobody or several people in it, or an unknown kind of smoothing.
     """
+    from pipeline.motion.tracked import SMOOTHING, Seen, finish
+
+    if smooth not in SMOOTHING:
+        raise PipelineError(f"There is no smoothing '{smooth}'; use {', '.join(SMOOTHING)}.")
     check_video(video)
     from pipeline.perceive import track_video
 
-    return track_video(video, get_body(body), progress=progress or _silent).clip(Path(video).stem)
+    tell = progress or _silent
+    tracked = track_video(video, get_body(body), dense=False, max_seconds=MAX_TRACK_SECONDS, progress=tell)
+    clip = finish(tracked.clip(Path(video).stem), Seen(**tracked.seen()), tracked.cuts, smooth)
+    if clip.duration > MAX_TRACK_SECONDS - 0.5:
+        clip.meta["notes"] = [f"only the first {MAX_TRACK_SECONDS / 60:.0f} minutes of the video were used"]
+    if overlay is not None:
+        from pipeline.perceive.overlay import write_overlay
+
+        write_overlay(tracked, overlay, tell)
+    return clip
 
 
 def check_video(video: str | Path) -> None:
@@ -232,6 +257,7 @@ def animate(
     *,
     view: View | None = None,
     amplitude: float = 1.0,
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Video:
     """Avatar and motion to video.
@@ -242,6 +268,7 @@ def animate(
         out: ``.mp4``, ``.webm``, or a folder for PNG frames.
         view: camera, background, size, rate.
         amplitude: size of the movement, 0..1.5.
+        device: "auto" (a CUDA card where one works, else the CPU), "cpu" or "cuda".
 
     Raises:
         PipelineError: anything that the user can put right; nothing is left behind.
@@ -253,7 +280,9 @@ def animate(
     if isinstance(avatar, (str, os.PathLike)):
         avatar = load_avatar(avatar)
     clip = load_motion(motion, body=avatar.body, progress=progress)
-    return animation.animate(avatar, clip, out, view=view, amplitude=amplitude, progress=progress)
+    return animation.animate(
+        avatar, clip, out, view=view, amplitude=amplitude, progress=progress, device=device
+    )
 
 
 def reenact(

@@ -116,7 +116,7 @@ class TrackResult:
         return self.registration.frame(index)
 
     def clip(self, name: str) -> MotionClip:
-        """The motion alone, for any avatar."""
+        """The motion alone, one pose per frame as registered (see :mod:`pipeline.motion.tracked` for the rest)."""
         state, face = self.registration.state, self.registration.face
         pose = {k: state[k] for k in ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "transl")}
         eyes = {k: face[k] for k in ("jaw_pose", "leye_pose", "reye_pose")}
@@ -124,6 +124,12 @@ class TrackResult:
             "name": name, "source": "tracked from video", "frames_found": int(self.found.sum()), "errors": self.errors,
         }  # fmt: skip
         return MotionClip(fps=self.fps, arkit=state["arkit"], meta=meta, **pose, **eyes)
+
+    def seen(self) -> dict[str, Array]:
+        """(F,) bool per part: in which frames the detectors saw the person, the face and each hand."""
+        t = self.targets
+        parts = {"face": t.has_face, "left_hand": t.has_left_hand, "right_hand": t.has_right_hand}
+        return {"person": self.found, **{name: values.numpy() for name, values in parts.items()}}
 
 
 def detect_video(
