@@ -210,24 +210,29 @@ class Encoder:
         self._thread.join()
 
 
-def draw_frames(avatar: Avatar, poses: Sequence[BodyParams], view: View) -> Iterator[Array]:
+def draw_frames(avatar: Avatar, poses: Sequence[BodyParams], view: View, device: str = "auto") -> Iterator[Array]:
     """Draw one frame per pose.
 
     Args:
         avatar: whom.
         poses: body parameters, one per frame, at ``view.fps``.
         view: camera and background.
+        device: "auto" (a CUDA card where Triton works, else the CPU), "cpu" or "cuda".
 
     Yields:
         (H, W, 3) uint8, or (H, W, 4) with straight alpha where the background is transparent.
+
+    Raises:
+        PipelineError: there is no such device.
     """
     from pipeline.puppet import Puppet
+    from pipeline.render import choose_device
 
     framing = frame_photo(avatar, view.size)
     center = person_center(avatar)
     transparent = view.background == "transparent"
     backdrop = None if transparent else _backdrop(view, framing)
-    puppet = Puppet(avatar)
+    puppet = Puppet(avatar, choose_device(device, ("triton",)))
     for i, params in enumerate(poses):
         camera = framing.camera.orbited(view.yaw_at(i / view.fps), view.pitch, center)
         yield puppet.draw(params, camera, backdrop)
@@ -252,6 +257,7 @@ def animate(
     view: View | None = None,
     amplitude: float = 1.0,
     progress: Callable[[str, float], None] | None = None,
+    device: str = "auto",
 ) -> Video:
     """Write a video of an avatar that makes a motion.
 
@@ -262,11 +268,12 @@ def animate(
         view: camera, background, size, rate.
         amplitude: 0..1.5, size of the movement about the clip's mean pose.
         progress: called with a stage and the share of it that is done.
+        device: where to draw, as in :func:`draw_frames`.
 
     Raises:
         PipelineError: a value out of range, or a file that cannot be written; nothing is left behind.
     """
-    steps = animate_steps(avatar, clip, out, view=view, amplitude=amplitude)
+    steps = animate_steps(avatar, clip, out, view=view, amplitude=amplitude, device=device)
     while True:
         try:
             share = next(steps)
@@ -277,8 +284,9 @@ def animate(
 
 
 def animate_steps(
-    avatar: Avatar, clip: MotionClip, out: str | Path, *, view: View | None = None, amplitude: float = 1.0
-) -> Iterator[float]:
+    avatar: Avatar, clip: MotionClip, out: str | Path, *, view: View | None = None, amplitude: float = 1.0,
+    device: str = "auto",
+) -> Iterator[float]:  # fmt: skip
     """:func:`animate` as a generator of the share done, so that it can be stopped between frames by closing it.
 
     Returns (as the generator's value): the :class:`Video`.
@@ -291,7 +299,7 @@ def animate_steps(
     started = time.perf_counter()
     alpha = view.background == "transparent"
     with VideoWriter(out, view.fps, view.size, alpha=alpha) as writer, Encoder(writer) as encoder:
-        for i, frame in enumerate(draw_frames(avatar, poses, view)):
+        for i, frame in enumerate(draw_frames(avatar, poses, view, device)):
             encoder.write(frame)
             yield (i + 1) / len(poses)
     spent = time.perf_counter() - started
