@@ -11,9 +11,11 @@ import torch
 
 from pipeline.avatar import initial, losses
 from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
+from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.config import FitConfig
+from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
 from pipeline.types import Observation, PipelineError, PseudoLabel
 
@@ -71,31 +73,36 @@ def fit(
     tell("placing Gaussians", 0.0)
     samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
     dX = initial.canonical_offsets(body, posed, samples)
+    if labels:
+        tell("taking colours from labels", 0.0)
+    samples, lessons, learnt = take_lessons(body, samples, dX, fuse(body, labels))
     tell("refining", 0.0)
-    further = (labels, measure.loss) if measure else ()
+    further = (lessons, measure.loss) if measure else ()
     stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further)
     fields = stage.run(lambda share: tell("refining", share))
     tell("finishing", 0.0)
-    avatar = _assemble(observation, body, scene, samples, fields, config, len(labels), measure)
+    avatar = _assemble(observation, body, scene, samples, fields, config, labels, measure)
     metrics = own_view_metrics(avatar, scene)
-    meta = {**avatar.meta, "metrics": metrics, "seconds": round(time.perf_counter() - started, 2)}
+    seconds = round(time.perf_counter() - started, 2)
+    meta = {**avatar.meta, "metrics": metrics, "learnt_from_labels": learnt, "seconds": seconds}
     tell("finishing", 1.0)
     return avatar.replace(meta=meta)
 
 
 def _assemble(
     observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, fields: Fields,
-    config: FitConfig, labels: int, measure: Measure | None,
+    config: FitConfig, labels: Sequence[PseudoLabel], measure: Measure | None,
 ) -> Avatar:  # fmt: skip
     kinds = {"on_mesh": TIGHT, "loose": LOOSE, "hidden": HIDDEN, "surface": SURFACE, "lids": LID}
+    source = "footage" if all(label.filmed for label in labels) else "full"
     meta = {
         "source_sha256": observation.source_hash,
         "quality": config.quality,
         "seed": config.seed,
         "layout": config.layout,
-        "tiers": {"body": body.tier, "labels": "full" if labels else "embedded"}
+        "tiers": {"body": body.tier, "labels": source if labels else "embedded"}
         | ({"perceptual loss": measure.tier} if measure else {}),
-        "labels": labels,
+        "labels": len(labels),
         "perceptual_loss": measure.name if measure else None,
         "gaussians": {name: int((samples.kind == kind).sum()) for name, kind in kinds.items()},
     }

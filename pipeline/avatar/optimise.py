@@ -20,6 +20,8 @@ from pipeline.types import BodyParams, Camera, PseudoLabel
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
 
+LABELS_KEPT = 16
+"""Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
 MESH_EVERY = 5
 """The mesh terms of L_SC move slowly and are evaluated every so many steps (with so many times the weight)."""
 
@@ -41,7 +43,7 @@ class View:
     Inside the matte (alpha above a half) both target and render lie on white, so that the person is as opaque as the
     matte says. Outside, the target is the person's own colour continued over the edge, and so is ``backdrop``
     (H, W, 3): what leaks there costs alpha loss, but teaches no splat the colour of a background. ``valid`` (H, W) is
-    0 where nothing is known.
+    0 where nothing is known or may be taught.
     """
 
     target: Tensor
@@ -81,8 +83,8 @@ class Posing:
 def crop_view(
     image: np.ndarray, alpha: np.ndarray, valid: np.ndarray | None, camera: Camera, params: BodyParams, margin: int = 12
 ) -> View:
-    """A view cut to the person: fewer pixels to draw. ``image`` (H, W, 3), ``alpha`` (H, W)."""
-    rows, cols = np.nonzero(alpha > 0.05)
+    """A view cut to the person: fewer pixels to draw. ``image`` (H, W, 3), ``alpha`` (H, W), ``valid`` (H, W) 0..1."""
+    rows, cols = np.nonzero((alpha if valid is None else alpha * valid) > 0.05)
     h, w = alpha.shape
     if len(rows) == 0:
         rows, cols = np.array([0, h - 1]), np.array([0, w - 1])
@@ -133,6 +135,7 @@ class GaussianStage:
         self.posing = self._posing(params)
         self.labels = list(labels)
         self.label_views: dict[int, tuple[View, Posing]] = {}
+        self.turn = np.random.default_rng(config.seed).permutation(len(self.labels))
         self._prepare_mesh()
 
     def _posing(self, params: BodyParams) -> Posing:
@@ -223,12 +226,27 @@ class GaussianStage:
         return c.lambda_normal * bent + c.lambda_M * losses.mask_loss(mask * self.photo.valid, self.photo.alpha)
 
     def label_loss(self, step: int) -> Tensor:
-        """L_diff (Eq. 9): perceptual distance to one pseudo-label, in turn."""
-        which = step % len(self.labels)
-        label = self.labels[which]
+        """L_diff (Eq. 9) of one pseudo-label, in turn; beside it L_S (Eq. 10) where the label is a real picture.
+
+        Outside the label's weight the render is replaced by the target, so that nothing there is taught.
+        """
+        which = int(self.turn[step % len(self.turn)])
+        label, (view, posing) = self.labels[which], self._label_view(which)
+        image, alpha = self.draw(posing, view)
+        image = torch.lerp(view.target, image, view.valid[..., None])
+        c, weight = self.config, view.alpha * view.valid
+        loss = c.lambda_LPIPS * self.perceptual(image, view.target, weight)
+        if label.filmed:
+            alpha = torch.lerp(view.alpha, alpha, view.valid)
+            l1, ssim, mask = losses.photo_losses(image, alpha, view.target, view.alpha)
+            loss = loss + c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask
+        return label.confidence * loss
+
+    def _label_view(self, which: int) -> tuple[View, Posing]:
         if which not in self.label_views:
-            view = crop_view(label.image, label.alpha, None, label.camera, label.params)
-            self.label_views = {which: (view, self._posing(label.params))}
-        view, posing = self.label_views[which]
-        image, _ = self.draw(posing, view)
-        return self.config.lambda_LPIPS * label.confidence * self.perceptual(image, view.target, view.alpha)
+            label = self.labels[which]
+            view = crop_view(label.image, label.alpha, label.weight, label.camera, label.params)
+            if len(self.label_views) >= LABELS_KEPT:
+                self.label_views.popitem()
+            self.label_views[which] = (view, self._posing(label.params))
+        return self.label_views[which]

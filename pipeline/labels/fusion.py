@@ -1,12 +1,15 @@
-"""How head labels join the fit: a soft seam at the neck, and the photo's colours."""
+"""How labels join: a soft seam at the neck, the photo's colours, and less say for body labels' faces."""
 
 from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from pipeline.body import BodyModel
 from pipeline.labels.portrait4d.head_camera import HEAD_JOINT, posed
-from pipeline.types import Array, BodyParams, Camera
+from pipeline.types import Array, BodyParams, Camera, PseudoLabel
 
 NECK_JOINT = 12
 SEAM = (0.15, 0.85)
@@ -39,6 +42,21 @@ def seam_mask(body: BodyModel, params: BodyParams, camera: Camera) -> Array:
 def body_label_weight(body: BodyModel, params: BodyParams, camera: Camera) -> Array:
     """(H, W) float32: how much a body label counts where there are head labels too: less on the head, all elsewhere."""
     return 1 - (1 - BODY_FACE_WEIGHT) * seam_mask(body, params, camera)
+
+
+def fuse(body: BodyModel, labels: Sequence[PseudoLabel]) -> list[PseudoLabel]:
+    """Where there are head labels, the faces of generated body labels give way to them.
+
+    Filmed faces are the person's own and keep their say.
+    """
+    if not any(label.region == "head" for label in labels):
+        return list(labels)
+    return [_yielding(body, label) if label.region == "body" and not label.filmed else label for label in labels]
+
+
+def _yielding(body: BodyModel, label: PseudoLabel) -> PseudoLabel:
+    weight = body_label_weight(body, label.params, label.camera)
+    return dataclasses.replace(label, weight=weight if label.weight is None else weight * label.weight)
 
 
 def match_colours(
