@@ -53,6 +53,7 @@ def unusable_pictures(folder: Path, photo: Path) -> dict[str, Path]:
     }
     made["cartoon"] = cartoon()
     made["poster"] = poster(person)
+    made["from behind"] = Image.fromarray(dressed_body(behind=True))
     return {name: _saved(image, folder / f"{name.replace(' ', '_')}.png") for name, image in made.items()}
 
 
@@ -80,6 +81,29 @@ def poster(photo: Image.Image) -> Image.Image:
     smooth = photo.filter(ImageFilter.MedianFilter(5))
     flat = smooth.quantize(10, dither=Image.Dither.NONE).convert("RGB")
     return flat.filter(ImageFilter.MedianFilter(5))
+
+
+def dressed_body(behind: bool, size: tuple[int, int] = (480, 640)) -> np.ndarray:
+    """The open body with painted clothes and hair, standing, (H, W, 3) uint8; seen from the front or from behind."""
+    from pipeline.body import load_body
+    from pipeline.body.studio import colours, look_at, pose
+    from pipeline.render import shaded
+
+    body = load_body()
+    arms_down = np.zeros((21, 3), np.float32)
+    arms_down[15, 2], arms_down[16, 2] = -1.2, 1.2
+    vertices, joints = pose(body, body_pose=arms_down)
+    rest, paint = body.v_template.numpy(), colours(body)
+    head_back = body.regions["scalp"].numpy() | ((rest[:, 2] < 0) & body.regions["head"].numpy())
+    shirt, trousers = (0.20, 0.30, 0.55), (0.25, 0.25, 0.28)
+    for region, colour in (("torso", shirt), ("left_arm", shirt), ("right_arm", shirt), ("legs", trousers)):
+        paint[body.regions[region].numpy()] = colour
+    paint[head_back] = (0.20, 0.13, 0.09)
+    camera = look_at(joints[9], np.array([0, 0, -1.0 if behind else 1.0]), np.array([0, 1.0, 0]), 1.1, size)
+    rng = np.random.default_rng(0)
+    wall = np.linspace(0.7, 0.8, size[1])[:, None, None] + np.zeros((size[1], size[0], 3), np.float32)
+    image = shaded(vertices, body.faces.numpy(), camera, paint, background=wall)
+    return (np.clip(image + rng.normal(0, 0.01, image.shape), 0, 1) * 255).round().astype(np.uint8)
 
 
 def odd_photos(folder: Path, photo: Path) -> dict[str, Path]:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from bad_photos import odd_photos, unusable_pictures
+from bad_photos import dressed_body, odd_photos, unusable_pictures
 from test_cli import run_failing
 
 from pipeline.__main__ import main
@@ -25,6 +25,7 @@ def unusable(tmp_path_factory, astronaut_path):
         ("only a face", "shoulders"),
         ("cartoon", "real person|No person|No face"),
         ("poster", "drawing"),
+        ("from behind", "No face|No person"),
     ],
 )
 def test_pictures_that_will_not_do(name, words, unusable, tmp_path, capsys):
@@ -38,6 +39,28 @@ def test_odd_photos_are_read_as_the_same_picture(kind, astronaut, astronaut_path
     image = load_photo(odd_photos(tmp_path, astronaut_path)[kind])
     assert image.shape == astronaut.shape
     assert np.abs(image - astronaut).mean() < 0.04
+
+
+def test_the_same_body_from_the_front_is_no_bad_photo():
+    """So that the one from behind is refused for its back, not for being a rendering."""
+    from pipeline.perceive.detect import Detector
+    from pipeline.perceive.report import check_detections
+
+    picture = dressed_body(behind=False)
+    with Detector(static=True) as detector:
+        found = detector.detect(picture)
+    assert check_detections(found, picture.shape[1], picture.shape[0], people=1).face is not None
+
+
+@pytest.mark.slow
+def test_arms_cut_off_are_accepted_and_named(astronaut):
+    """A bust: the arms are not in the picture, which the report says, and the avatar guesses."""
+    from pipeline.api import observe
+
+    report = observe(astronaut[:270, 90:400]).report
+    assert report.accepted
+    assert {"left hand", "right hand", "left elbow", "right elbow"} <= set(report.not_visible)
+    assert sum("will be guessed" in hint for hint in report.hints) == 2
 
 
 @pytest.mark.slow
