@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,8 @@ from pipeline.avatar.attach import LID, LOOSE, Samples
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.config import FitConfig
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
+from pipeline.render.backends import REPEATABLE, REPEATABLE_MASKS, pick_backend
+from pipeline.render.budget import PairBudget
 from pipeline.types import BodyParams, Camera, PseudoLabel
 
 if TYPE_CHECKING:
@@ -53,9 +55,17 @@ class View:
     camera: Camera
     params: BodyParams
 
+    def to(self, device: torch.device) -> View:
+        """The same with its pictures on a device."""
+        pictures = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **pictures)
+
 
 class Posing:
-    """Eq. 5 for a fixed pose: ``means = M (Bary(T) + dX) + t`` with the blended transforms evaluated once."""
+    """Eq. 5 for a fixed pose: ``means = M (Bary(T) + dX) + t`` with the blended transforms evaluated once.
+
+    ``budget`` is for drawing it again and again. The arguments are on the CPU; :meth:`to` moves the result.
+    """
 
     def __init__(
         self, body: BodyModel, params: BodyParams, corners: Tensor, bary: Tensor, index: Tensor, weight: Tensor
@@ -70,14 +80,28 @@ class Posing:
             dense = (body.lbs_weights @ A.reshape(len(A), 12)).reshape(-1, 3, 4)
             self.mesh_linear = dense[:, :, :3].contiguous()
             self.mesh_offset = model.skin_dense(vertices, A, body.lbs_weights)
+        self.budget = PairBudget()
+
+    def to(self, device: torch.device) -> Posing:
+        """Move to a device, in place."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
 
     def gaussians(self, dX: Tensor) -> Tensor:
         """World means (N, 3)."""
-        return self.offset + (self.linear @ dX[:, :, None])[:, :, 0]
+        return self.offset + _turned(self.linear, dX)
 
     def mesh(self, dT: Tensor) -> Tensor:
         """World mesh (V, 3), Eq. 4."""
-        return self.mesh_offset + (self.mesh_linear @ dT[:, :, None])[:, :, 0]
+        return self.mesh_offset + _turned(self.mesh_linear, dT)
+
+
+def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """(N, 3, 3) times (N, 3); column by column, because a card multiplies many small matrices slowly."""
+    x, y, z = vectors.split(1, 1)
+    return matrices[:, :, 0] * x + matrices[:, :, 1] * y + matrices[:, :, 2] * z
 
 
 def crop_view(
@@ -105,33 +129,36 @@ class GaussianStage:
 
     Args:
         body: body model. samples: initial Gaussians. dX (N, 3), dT (V, 3): initial fields. scene: the photo.
-        labels: further pictures for L_diff. perceptual: the loss between them and renders (Eq. 9).
+        labels: further pictures for L_diff. perceptual: the loss between them and renders (Eq. 9), on ``device``.
+        device: where to optimise; see :func:`pipeline.render.choose_device`.
+
+    Attributes:
+        rasteriser: what draws the Gaussians. done: steps that are behind.
     """
 
     def __init__(
         self, body: BodyModel, posed: PosedBody, samples: Samples, dX: np.ndarray, dT: np.ndarray, scene: Scene,
         params: BodyParams, config: FitConfig, labels: Sequence[PseudoLabel] = (),
-        perceptual: PerceptualLoss = structural_loss,
+        perceptual: PerceptualLoss = structural_loss, device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.body, self.config, self.perceptual = body, config, perceptual
-        self.corners = torch.from_numpy(np.asarray(body.faces)[samples.face])
-        self.bary = torch.from_numpy(samples.bary)
-        self.index = torch.from_numpy(samples.skin_index.astype(np.int64))
-        self.weight = torch.from_numpy(samples.skin_weight)
-        self.fields = Fields(
-            dX=torch.from_numpy(dX.astype(np.float32)).requires_grad_(),
-            dT=torch.from_numpy(dT.astype(np.float32)).requires_grad_(),
-            log_scale=torch.from_numpy(np.log(samples.scale)).requires_grad_(),
-            rgb=torch.from_numpy(samples.rgb.copy()).requires_grad_(),
-        )
+        self.device, self.done = torch.device(device), 0
+        corners, bary = torch.from_numpy(np.asarray(body.faces)[samples.face]), torch.from_numpy(samples.bary)
+        index, weight = torch.from_numpy(samples.skin_index.astype(np.int64)), torch.from_numpy(samples.skin_weight)
+        self.attachment = corners, bary, index, weight
+        self.corners, self.bary = corners.to(self.device), bary.to(self.device)
+        values = dX.astype(np.float32), dT.astype(np.float32), np.log(samples.scale), samples.rgb.copy()
+        self.fields = Fields(*(torch.from_numpy(x).to(self.device).requires_grad_() for x in values))
+        self.rasteriser = pick_backend(None, self.fields.dX, REPEATABLE)
+        self.mask_rasteriser = pick_backend(None, self.fields.dX, REPEATABLE_MASKS)
         learns = samples.kind != LID
-        free = torch.from_numpy(learns.astype(np.float32))[:, None]
+        free = torch.from_numpy(learns.astype(np.float32)).to(self.device)[:, None]
         self.fields.rgb.register_hook(lambda gradient: gradient * free)
         self.start = Fields(*(x.detach().clone() for x in vars(self.fields).values()))
-        self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32))
+        self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
-        self.laplacian = losses.NeighbourLaplacian(samples.neighbours)
-        self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params)
+        self.laplacian = losses.NeighbourLaplacian(samples.neighbours, self.device)
+        self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params).to(self.device)
         self.posing = self._posing(params)
         self.labels = list(labels)
         self.label_views: dict[int, tuple[View, Posing]] = {}
@@ -139,15 +166,15 @@ class GaussianStage:
         self._prepare_mesh()
 
     def _posing(self, params: BodyParams) -> Posing:
-        return Posing(self.body, params, self.corners, self.bary, self.index, self.weight)
+        return Posing(self.body, params, *self.attachment).to(self.device)
 
     def _bary_dT(self, dT: Tensor) -> Tensor:
         return model.barycentric(dT, self.corners, self.bary)
 
     def _prepare_mesh(self) -> None:
         faces = np.asarray(self.body.faces)
-        self.faces = torch.from_numpy(faces)
-        self.pairs = torch.from_numpy(losses.face_pairs(faces))
+        self.faces = torch.from_numpy(faces).to(self.device)
+        self.pairs = torch.from_numpy(losses.face_pairs(faces)).to(self.device)
         with torch.no_grad():
             self.creases = losses.crease(self.posing.mesh(self.start.dT), self.faces, self.pairs)
 
@@ -160,14 +187,29 @@ class GaussianStage:
             {"params": [f.log_scale], "lr": c.lr_log_scale},
             {"params": [f.rgb], "lr": c.lr_rgb},
         ]
-        return torch.optim.Adam(groups, betas=c.adam_betas)
+        return torch.optim.Adam(groups, betas=c.adam_betas, fused=self.device.type == "cuda")
+
+    def resume(self, fields: Fields, done: int) -> None:
+        """Go on from what another stage of the same person had reached after ``done`` steps."""
+        with torch.no_grad():
+            for mine, reached in zip(vars(self.fields).values(), vars(fields).values(), strict=True):
+                mine.copy_(reached)
+        self.done = done
+
+    def reached(self) -> Fields:
+        """The fields as they are now, on the CPU."""
+        return Fields(*(x.detach().cpu() for x in vars(self.fields).values()))
 
     def run(self, tick: Callable[[float], None]) -> Fields:
-        """Optimise for ``config.steps`` steps; ``tick`` hears the share done and may raise to cancel."""
-        steps = self.config.steps
+        """Optimise until ``config.steps`` steps are done; ``tick`` hears the share done and may raise to cancel.
+
+        On a card nothing in the loop waits for it (but for every fiftieth :class:`PairBudget`).
+        """
+        steps, first = self.config.steps, self.done
         optimizer = self.optimizer()
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** (i / max(steps, 1)))
-        for step in range(steps):
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: 0.1 ** ((first + i) / max(steps, 1)))
+        for step in range(first, steps):
+            self.done = step
             tick(step / steps)
             optimizer.zero_grad(set_to_none=True)
             self.loss(step).backward()
@@ -179,7 +221,8 @@ class GaussianStage:
                 self.fields.log_scale.copy_(
                     torch.minimum(torch.maximum(self.fields.log_scale, lowest), self.start.log_scale + 0.5)
                 )
-        return Fields(*(x.detach() for x in vars(self.fields).values()))
+        self.done = steps
+        return self.reached()
 
     def loss(self, step: int) -> Tensor:
         """L = L_SC + L_diff + L_S (Eq. 7) at one step."""
@@ -195,7 +238,8 @@ class GaussianStage:
         from pipeline.render import rasterize_gaussians
 
         f = self.fields
-        out = rasterize_gaussians(posing.gaussians(f.dX), f.log_scale.exp(), f.rgb, view.camera)
+        splats = posing.gaussians(f.dX), f.log_scale.exp(), f.rgb
+        out = rasterize_gaussians(*splats, view.camera, backend=self.rasteriser, budget=posing.budget)
         return out.image + (1 - out.alpha)[..., None] * view.backdrop, out.alpha
 
     def photo_loss(self) -> Tensor:
@@ -222,7 +266,7 @@ class GaussianStage:
         c = self.config
         vertices = self.posing.mesh(self.fields.dT)
         bent = losses.normal_consistency(vertices, self.faces, self.pairs, self.creases)
-        mask = mesh_mask(vertices, self.faces, self.photo.camera)
+        mask = mesh_mask(vertices, np.asarray(self.body.faces), self.photo.camera, backend=self.mask_rasteriser)
         return c.lambda_normal * bent + c.lambda_M * losses.mask_loss(mask * self.photo.valid, self.photo.alpha)
 
     def label_loss(self, step: int) -> Tensor:
@@ -245,7 +289,7 @@ class GaussianStage:
     def _label_view(self, which: int) -> tuple[View, Posing]:
         if which not in self.label_views:
             label = self.labels[which]
-            view = crop_view(label.image, label.alpha, label.weight, label.camera, label.params)
+            view = crop_view(label.image, label.alpha, label.weight, label.camera, label.params).to(self.device)
             if len(self.label_views) >= LABELS_KEPT:
                 self.label_views.popitem()
             self.label_views[which] = (view, self._posing(label.params))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
 from pipeline.perceptual.weights import load_lpips
 from pipeline.types import PipelineError
@@ -30,12 +32,13 @@ class Measure:
         return "embedded" if self.name == "structural" else "full"
 
 
-def choose_measure(wanted: Wanted = "auto") -> Measure:
+def choose_measure(wanted: Wanted = "auto", device: torch.device | str = "cpu") -> Measure:
     """The distance of L_diff (Eq. 9).
 
     Args:
         wanted: "vgg" or "squeeze" (LPIPS), "structural" (needs no weights), or "auto": the first of vgg, squeeze whose
             weights are here, else structural.
+        device: where the pictures will be.
 
     Raises:
         PipelineError: LPIPS is asked for and its weights are not here, or they are damaged.
@@ -45,7 +48,7 @@ def choose_measure(wanted: Wanted = "auto") -> Measure:
             break
         lpips = load_lpips(name)
         if lpips is not None:
-            return Measure(f"lpips-{name}", lpips.loss)
+            return Measure(f"lpips-{name}", lpips.to(device).loss)
         if wanted != "auto":
             raise PipelineError(
                 f"LPIPS ({name}) has no weights on this machine; see `python -m pipeline weights`, or use the "

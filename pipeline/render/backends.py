@@ -24,7 +24,7 @@ class Backend(NamedTuple):
 
 GAUSSIANS, MASKS = ("gsplat", "triton"), ("nvdiffrast", "triton")
 """What draws on a CUDA device, best first."""
-REPEATABLE = ("triton", "gsplat")
+REPEATABLE, REPEATABLE_MASKS = ("triton", "gsplat"), ("triton", "nvdiffrast")
 """The same for a fit: Triton's kernels give the same bits each time and spare the host waiting for the device."""
 
 
@@ -68,7 +68,7 @@ def pick_backend(wanted: str | None, like: Tensor, accelerators: tuple[str, ...]
     Args:
         wanted: a name, or None to choose: the first accelerator that works for CUDA tensors, else "cpu".
         like: tells the device.
-        accelerators: ``GAUSSIANS``, ``MASKS`` or ``REPEATABLE``.
+        accelerators: ``GAUSSIANS``, ``MASKS``, ``REPEATABLE`` or ``REPEATABLE_MASKS``.
 
     Raises:
         PipelineError: the wanted one does not exist or does not work here.
