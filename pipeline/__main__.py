@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, export_cli, weights_cli
+from pipeline import console, export_cli, motion_cli, weights_cli
 from pipeline.evaluate import cli as evaluate_cli
 from pipeline.labels import cli as labels_cli
 from pipeline.provenance import CONSENT_BASES
@@ -49,6 +49,7 @@ def _fit_parser(commands: Any) -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--consent", choices=tuple(CONSENT_BASES), help="recorded in the avatar: whose photo it is")
     p.add_argument("--labels", action="append", default=[], metavar="DIR", help="what `label` made; may be repeated")
+    _device(p)
     _body(p)
     _common(p)
     p.set_defaults(run=_fit)
@@ -102,15 +103,11 @@ def build_parser() -> argparse.ArgumentParser:
     _animate_parser(commands)
     export_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
     _video_parsers(commands)
-    for name, text, run in (
-        ("motions", "the motions that come with the package", _motions),
-        ("doctor", "what runs on which tier on this machine, why, and how to raise it", _doctor),
-    ):
-        p = commands.add_parser(name, help=text)
-        _common(p)
-        p.set_defaults(run=run)
-        if run is _doctor:
-            p.add_argument("--weights", action="store_true", help="the table of optional weights instead")
+    motion_cli.add_parsers(commands, _common, lambda p: (_body(p), _common(p)))
+    p = commands.add_parser("doctor", help="what runs on which tier on this machine, why, and how to raise it")
+    _common(p)
+    p.set_defaults(run=_doctor)
+    p.add_argument("--weights", action="store_true", help="the table of optional weights instead")
     weights_cli.add_parser(commands, _common)
     labels_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
     evaluate_cli.add_parsers(commands, lambda p: (_body(p), _common(p)))
@@ -124,7 +121,7 @@ def _fit(args: argparse.Namespace) -> None:
     console.check_writable(out.parent if out.suffix == ".avatar" else out)
     with console.progress_bar(args.json) as progress:
         avatar = api.fit(args.photo, body=args.body, quality=args.quality, seed=args.seed, consent=args.consent,
-                         labels=args.labels, progress=progress)  # fmt: skip
+                         labels=args.labels, device=args.device, progress=progress)  # fmt: skip
         avatar.save(out)
     result = {"avatar": str(out), "gaussian_count": len(avatar), **avatar.meta}
     console.emit(result, f"{api.describe(avatar)}\nThe avatar is in {out}.", args.json)
@@ -182,14 +179,6 @@ def _reenact(args: argparse.Namespace) -> None:
     gain = f"{result['gain_psnr_mask']:+.2f} dB inside the mask, {result['gain_psnr_full']:+.2f} dB on white"
     text = f"{args.out}/comparison.mp4: {result['frames']} frames; against the still photo {gain}."
     console.emit(result, text, args.json)
-
-
-def _motions(args: argparse.Namespace) -> None:
-    from pipeline import api
-
-    motions = api.list_motions()
-    lines = [f"{m['name']:<18} {m['seconds']:5.1f} s  {m['description']}" for m in motions]
-    console.emit({"motions": motions}, "\n".join(lines), args.json)
 
 
 def _doctor(args: argparse.Namespace) -> None:

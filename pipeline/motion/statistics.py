@@ -24,6 +24,8 @@ class MotionStatistics:
         head_range: largest extent of the head's angles, degrees.
         jaw_median, jaw_max: jaw opening coefficient.
         blinks_per_minute: closings of the left lid.
+        limit_max: furthest that a joint goes beyond its limit, degrees.
+        limit_share: share of all joint angles that are more than 2 degrees beyond their limit.
     """
 
     wrist_speed_median: float
@@ -40,6 +42,8 @@ class MotionStatistics:
     jaw_median: float
     jaw_max: float
     blinks_per_minute: float
+    limit_max: float
+    limit_share: float
 
     def as_dict(self) -> dict[str, float]:
         """Plain values by name."""
@@ -71,6 +75,7 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
     head = np.degrees(np.ptp(clip.body_pose[:, INDEX["head"] - 1] + clip.body_pose[:, INDEX["neck"] - 1], axis=0))
     jaw = clip.arkit[:, ARKIT.index("jawOpen")]
     lid = clip.arkit[:, ARKIT.index("eyeBlinkLeft")] > 0.5
+    excess = limit_excess(clip)
     return MotionStatistics(
         wrist_speed_median=float(np.median(speed)),
         wrist_speed_95=float(np.percentile(speed, 95)),
@@ -82,8 +87,20 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
         jaw_median=float(np.median(jaw)),
         jaw_max=float(jaw.max()),
         blinks_per_minute=float(np.sum(lid[1:] & ~lid[:-1]) * 60.0 / clip.duration),
+        limit_max=float(np.degrees(excess.max())),
+        limit_share=float((np.degrees(excess) > 2.0).mean()),
         **turns,
     )
+
+
+def limit_excess(clip: MotionClip) -> Array:
+    """How far each joint angle is beyond its limit (F, 51, 3), radians, 0 within; body joints, then both hands."""
+    from pipeline.body.limits import joint_limits
+
+    lower, upper = joint_limits()
+    rows = [*range(1, 22), *range(25, 55)]
+    angles = np.concatenate([clip.body_pose, clip.left_hand_pose, clip.right_hand_pose], axis=1)
+    return np.maximum(np.maximum(angles - upper[rows], lower[rows] - angles), 0.0)
 
 
 def _rate(values: Array, fps: float, looped: bool) -> Array:
