@@ -1,8 +1,10 @@
 """The app for real: a server of its own, called by gradio_client and by a browser."""
 
+import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,20 +14,15 @@ import time
 import urllib.request
 from pathlib import Path
 
-import numpy as np
 import pytest
 from bad_photos import unreadable_photos
-from test_cli import write_clip
+from browser import FAKE_CAMERA, SOFTWARE_WEBGL, chromium
+from small_motion import FRAMES, short_clip
 
 ROOT = Path(__file__).resolve().parent.parent
-ENDPOINTS = {
-    "/fit": ["photo", "consent", "quality", "seed"],
-    "/animate": [
-        "avatar_id", "motion", "motion_file", "background", "colour", "yaw", "pitch", "orbit", "amplitude",
-    ],
-    "/make_video": ["photo", "consent", "motion", "motion_file", "quality", "background", "seed"],
-    "/list_motions": [],
-}  # fmt: skip
+SCHEMA = Path(__file__).with_name("api_schema.json")
+AVATAR = "doll" + "A" * 39
+"""The id under which the running app gets an avatar that needs no fit."""
 
 
 def free_port() -> int:
@@ -93,15 +90,20 @@ def client(server):
 @pytest.fixture(scope="module")
 def short_motion(tmp_path_factory):
     """A motion of half a second: 15 frames."""
-    frames = 15
-    arkit = np.zeros((frames, 52))
-    arkit[:, 24] = np.linspace(0, 0.5, frames)
-    fields = {name: np.zeros((frames, 15, 3)) for name in ("left_hand_pose", "right_hand_pose")}
-    fields |= {n: np.zeros((frames, 3)) for n in ("global_orient", "jaw_pose", "leye_pose", "reye_pose", "transl")}
-    body = np.zeros((frames, 21, 3))
-    body[:, 15, 2], body[:, 16, 2] = -1.2, 1.2  # arms down
-    path = tmp_path_factory.mktemp("motion") / "short.npz"
-    return write_clip(path, body_pose=body, arkit=arkit, **fields)
+    return short_clip(tmp_path_factory.mktemp("motion"))
+
+
+@pytest.fixture(scope="module")
+def avatar_id(server, doll):
+    """The id of an avatar in the running app that was put there without a fit."""
+    place(server, doll, AVATAR)
+    return AVATAR
+
+
+def place(server, doll, token):
+    """Put an avatar into the running app's store, as /fit would."""
+    (store,) = (server[1]).glob("one-photo-*")
+    doll.save(store / "avatars" / token)
 
 
 @pytest.fixture(scope="module")
@@ -126,10 +128,27 @@ def video_facts(path: str) -> tuple[int, int, int]:
         return sum(1 for _ in reader), reader.info.width, reader.info.height
 
 
-def test_named_endpoints_are_stable(client):
-    api = client.view_api(return_format="dict")["named_endpoints"]
-    named = {name: [p["parameter_name"] for p in info["parameters"]] for name, info in api.items()}
-    assert named == ENDPOINTS
+def frozen(api):
+    """What may not change without a decision: endpoints, and names, types and defaults of what goes in and out."""
+    keys_in, keys_out = (
+        ("parameter_name", "parameter_has_default", "parameter_default", "python_type"),
+        ("python_type",),
+    )
+    return {
+        name: {
+            "parameters": [{k: p[k] for k in keys_in} for p in info["parameters"]],
+            "returns": [{"python_type": r["python_type"]} for r in info["returns"]],
+        }
+        for name, info in sorted(api.items())
+    }
+
+
+def test_the_api_is_stable(client):
+    """``ONESHOT_WRITE_SCHEMA=1`` writes the file anew, for a change that is meant."""
+    api = json.loads(json.dumps(frozen(client.view_api(return_format="dict")["named_endpoints"])))
+    if os.environ.get("ONESHOT_WRITE_SCHEMA"):
+        SCHEMA.write_text(json.dumps(api, indent=1, sort_keys=True) + "\n")
+    assert api == json.loads(SCHEMA.read_text("utf-8"))
 
 
 def test_optional_parameters_have_defaults(client):
@@ -146,9 +165,8 @@ def test_motions_are_listed(client):
 def test_agents_see_the_same_tools(server):
     with urllib.request.urlopen(f"{server[0]}/gradio_api/mcp/schema", timeout=60) as answer:
         tools = {tool["name"]: tool for tool in json.load(answer)}
-    assert {name.split("_", 1)[-1] if name.startswith("app_") else name for name in tools} == {
-        name.removeprefix("/") for name in ENDPOINTS
-    }
+    endpoints = json.loads(SCHEMA.read_text("utf-8"))
+    assert {name.removeprefix("app_") for name in tools} == {name.removeprefix("/") for name in endpoints}
     assert all(tool["description"] for tool in tools.values())
 
 
@@ -173,9 +191,111 @@ def test_no_photo(client):
     assert "give a photo" in error_of(client, None, "own", api_name="/fit")
 
 
-@pytest.mark.parametrize("avatar_id", ["", "../../etc", "A" * 43])
-def test_unknown_avatars(client, avatar_id):
-    assert "not here" in error_of(client, avatar_id, "explaining", api_name="/animate")
+@pytest.mark.parametrize("unknown", ["", "../../etc", "A" * 43])
+def test_unknown_avatars(client, unknown):
+    assert "not here" in error_of(client, unknown, "explaining", api_name="/animate")
+    assert "not here" in error_of(client, unknown, "ply", api_name="/export")
+    for name in ("/status", "/delete"):
+        assert "not here" in error_of(client, unknown, api_name=name)
+
+
+def test_status_export_delete(server, client, doll):
+    """An avatar's life through the API; with it go the files that were made of it."""
+    token = "doll" + "B" * 39
+    place(server, doll, token)
+    status = client.predict(token, api_name="/status")
+    assert 3500 < status["seconds_left"] <= 3600 and status["files"] == 0 and status["bytes"] > 1e6
+    exported = client.predict(token, "ply", "greeting", 3, api_name="/export")
+    assert Path(exported).read_bytes().startswith(b"ply\nformat binary_little_endian 1.0")
+    assert Path(client.predict(token, "png", None, 0, api_name="/export")).read_bytes()[1:4] == b"PNG"
+    assert client.predict(token, api_name="/status")["files"] == 2
+    files = next(server[1].glob("one-photo-*")) / "files"
+    before = len(list(files.iterdir()))
+    assert "Deleted" in client.predict(token, api_name="/delete")
+    assert len(list(files.iterdir())) == before - 2
+    assert "not here" in error_of(client, token, api_name="/status")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"form": "exe"}, "choose one of|not in the list"),
+        ({"form": "png", "motion": "/etc/passwd"}, "There is no motion|not in the list"),
+        ({"form": "ply", "motion": "greeting", "frame": 99_999}, "is outside"),
+        ({"form": "gif", "motion": None}, "needs a motion"),
+    ],
+)
+def test_bad_exports_end_in_a_sentence(client, avatar_id, arguments, words):
+    assert re.search(words, error_of(client, avatar_id, api_name="/export", **arguments))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"yaw": 80}, "30|maximum"),
+        ({"amplitude": 9}, "1.5|maximum"),
+        ({"speed": 99}, "4"),
+        ({"framing": "<img src=x onerror=alert(1)>"}, "framing|not in the list"),
+        ({"background": "colour", "colour": "javascript:alert(1)"}, "There is no background"),
+        ({"background": "colour", "colour": "rgba(a, b)"}, "There is no background"),
+    ],
+)
+def test_bad_settings_end_in_a_sentence(client, avatar_id, arguments, words):
+    assert re.search(words, error_of(client, avatar_id, "greeting", api_name="/animate", **arguments))
+
+
+def test_photos_are_checked_at_once(client, astronaut_path, bad_files):
+    from gradio_client import handle_file
+
+    good = client.predict(handle_file(astronaut_path), api_name="/check_photo")
+    assert good["accepted"] and any("hand is not visible" in sentence for sentence in good["advice"])
+    bad = client.predict(handle_file(bad_files["text.jpg"]), api_name="/check_photo")
+    assert not bad["accepted"] and "not a picture" in bad["advice"][0]
+
+
+def test_hostile_file_names(client, astronaut_path, tmp_path, server):
+    """A name with HTML, a path and spaces does no harm and is not logged."""
+    from gradio_client import handle_file
+
+    path = tmp_path / "secret<img src=x onerror=alert(1)>;$(id) `id`%2e%2e%2f.png"
+    path.write_bytes(b"hostile")
+    assert "not a picture" in error_of(client, handle_file(path), "own", api_name="/fit")
+    assert "secret" not in server[2].read_text()
+
+
+def test_curl(server, avatar_id):
+    """The README's way: start a call by name, then read its events."""
+    curl = shutil.which("curl")
+    if not curl:
+        pytest.skip("needs curl")
+    url = f"{server[0]}/gradio_api/call/v2/status"
+    body = json.dumps({"avatar_id": avatar_id})
+    start = [curl, "-s", "-X", "POST", url, "-H", "Content-Type: application/json", "-d", body]
+    event = json.loads(subprocess.run(start, capture_output=True, check=True).stdout)["event_id"]
+    answer = subprocess.run(
+        [curl, "-sN", f"{server[0]}/gradio_api/call/status/{event}"], capture_output=True, check=True
+    )
+    assert b"event: complete" in answer.stdout and b"seconds_left" in answer.stdout
+
+
+def test_mcp(server, avatar_id):
+    """A real session: an agent lists the motions, asks for an avatar, and gets a sentence for a wrong id."""
+    from mcp import ClientSession
+    from mcp.client.streamable_http import streamablehttp_client
+
+    async def talk():
+        async with streamablehttp_client(f"{server[0]}/gradio_api/mcp/") as (read, write, _):
+            async with ClientSession(read, write) as session:
+                await session.initialize()
+                names = {tool.name.removeprefix("app_"): tool.name for tool in (await session.list_tools()).tools}
+                motions = await session.call_tool(names["list_motions"], {})
+                known = await session.call_tool(names["status"], {"avatar_id": avatar_id})
+                return motions, known, await session.call_tool(names["status"], {"avatar_id": "A" * 43})
+
+    motions, known, unknown = asyncio.run(talk())
+    assert "explaining" in motions.content[0].text
+    assert "seconds_left" in known.content[0].text
+    assert unknown.isError and "not here" in unknown.content[0].text
 
 
 def call_raw(url, endpoint, data) -> str:
@@ -215,26 +335,33 @@ def fitted(client, astronaut_path):
 
 @pytest.mark.slow
 def test_photo_to_avatar(fitted):
-    avatar_id, text, pictures, report = fitted
-    assert len(avatar_id) == 43 and "measure" in text and len(pictures) == 3
+    token, text, pictures, report = fitted
+    assert len(token) == 43 and "measure" in text and len(pictures) == 4
     assert report["accepted"] is True and report["metrics"]["gaussians"] > 50_000
 
 
 @pytest.mark.slow
+def test_deleting_takes_the_photo_along(server, client, fitted):
+    assert list((server[1] / "gradio").rglob("astronaut.png"))
+    assert client.predict(fitted[0], api_name="/status")["consent"]["basis"] == "public-domain"
+    client.predict(fitted[0], api_name="/delete")
+    assert not list((server[1] / "gradio").rglob("astronaut.png"))
+
+
 @pytest.mark.parametrize(
-    ("options", "suffix"),
+    ("options", "suffix", "frames", "size"),
     [
-        ({"background": "colour", "colour": "rgba(32, 48, 64, 1)", "yaw": 10}, ".mp4"),
-        ({"background": "transparent"}, ".webm"),
+        ({"background": "colour", "colour": "rgba(32, 48, 64, 1)", "yaw": 10, "speed": 3}, ".mp4", 5, (576, 1024)),
+        ({"background": "transparent", "framing": "square", "speed": 3}, ".webm", 5, (768, 768)),
     ],
 )
-def test_avatar_to_video(client, fitted, short_motion, options, suffix):
+def test_avatar_to_video(client, avatar_id, short_motion, options, suffix, frames, size):
     from gradio_client import handle_file
 
-    video = client.predict(avatar_id=fitted[0], motion="explaining", motion_file=handle_file(short_motion),
+    video = client.predict(avatar_id=avatar_id, motion="explaining", motion_file=handle_file(short_motion),
                            api_name="/animate", **options)  # fmt: skip
     path = video["video"] if isinstance(video, dict) else video
-    assert path.endswith(suffix) and video_facts(path) == (15, 576, 1024)
+    assert path.endswith(suffix) and video_facts(path) == (frames, *size)
 
 
 @pytest.mark.slow
@@ -244,7 +371,7 @@ def test_photo_to_video_in_one_call(client, astronaut_path, short_motion):
     video = client.predict(photo=handle_file(astronaut_path), consent="public-domain", motion="explaining",
                            motion_file=handle_file(short_motion), quality="fast", api_name="/make_video")  # fmt: skip
     path = video["video"] if isinstance(video, dict) else video
-    assert path.endswith(".mp4") and video_facts(path) == (15, 576, 1024)
+    assert path.endswith(".mp4") and video_facts(path) == (FRAMES, 576, 1024)
 
 
 @pytest.mark.slow
@@ -265,33 +392,119 @@ def test_the_log_names_no_photo(server):
 
 
 @pytest.fixture(scope="module")
-def page(server):
-    """The app's page in headless chromium, with the page's errors and foreign requests collected."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs the playwright package")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if not chromium:
-        pytest.skip("needs a chromium on this machine: apt-get install chromium")
-    options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-               "--disable-component-update", "--disable-sync"]  # fmt: skip
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, headless=True, args=options)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.problems = []
-        page.on("pageerror", lambda error: page.problems.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith((server[0], "blob:", "data:")) else
-                page.problems.append(r.url))  # fmt: skip
-        page.goto(server[0])
-        page.wait_for_selector("#photo input[type=file]", state="attached", timeout=120_000)
-        yield page
-        browser.close()
+def browser():
+    with chromium(*SOFTWARE_WEBGL, *FAKE_CAMERA) as running:
+        yield running
+
+
+def open_page(browser, server, **options):
+    """The app's page, with its errors and foreign requests collected in ``problems``."""
+    page = browser.new_page(**options)
+    page.problems = []
+    page.on("pageerror", lambda error: page.problems.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith((server[0], "blob:", "data:")) else
+            page.problems.append(r.url))  # fmt: skip
+    page.goto(server[0])
+    page.wait_for_selector("#photo input[type=file]", state="attached", timeout=120_000)
+    return page
+
+
+@pytest.fixture(scope="module")
+def page(browser, server):
+    return open_page(browser, server, viewport={"width": 1400, "height": 1000})
+
+
+def offences(page) -> list[str]:
+    """What axe-core calls serious or critical, as "rule: first element"."""
+    axe = pytest.importorskip("axe_core_python", reason="needs the package axe-core-python")
+    page.add_script_tag(path=Path(axe.__file__).with_name("axe.min.js"))
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
 
 
 @pytest.mark.browser
-def test_page_asks_for_consent(page, astronaut_path):
+def test_page_is_accessible(page):
+    page.wait_for_selector("#motions img")
+    assert offences(page) == []
+
+
+@pytest.mark.browser
+def test_page_on_a_dark_phone(browser, server):
+    phone = open_page(browser, server, viewport={"width": 390, "height": 844}, color_scheme="dark")
+    phone.wait_for_selector("#motions img")
+    assert phone.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert "dark" in phone.evaluate("document.body.className")
+    assert offences(phone) == []
+    phone.close()
+
+
+@pytest.mark.browser
+def test_page_by_keyboard(page):
+    """The buttons of the three steps can be reached with the tabulator and show it."""
+    seen = set()
+    page.keyboard.press("Home")
+    for _ in range(80):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.closest('[id]')?.id ?? ''"))
+        if {"fit", "animate", "delete"} <= seen:
+            break
+    assert {"fit", "stop", "animate", "delete"} <= seen
+
+
+@pytest.mark.browser
+def test_page_checks_the_photo_and_asks_for_consent(page, astronaut_path):
     page.locator("#photo input[type=file]").set_input_files(str(astronaut_path))
     page.wait_for_selector("#photo img", timeout=60_000)
+    page.wait_for_selector("#advice >> text=will do", timeout=120_000)
+    assert "hand is not visible" in page.inner_text("#advice")
     page.click("#fit")
     page.wait_for_selector("text=whether this is a photo of you", timeout=60_000)
+
+
+@pytest.mark.browser
+def test_page_shows_tiers(page):
+    page.click("text=What runs on this machine")
+    page.wait_for_selector("#tiers table", timeout=60_000)
+    assert "embedded" in page.inner_text("#tiers")
+
+
+@pytest.mark.browser
+def test_page_shows_the_avatar_in_3d(page, avatar_id, server):
+    page.locator("#avatar_id textarea, #avatar_id input").fill(avatar_id)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#view canvas:not([hidden])", timeout=120_000)
+    page.wait_for_selector("#view >> text=Drag to turn", timeout=60_000)
+    if page.inner_text("#view .osv-play") == "Pause":
+        page.click("#view .osv-play")
+    page.focus("#view canvas")
+    page.keyboard.press("ArrowRight")
+    if shot := os.environ.get("ONESHOT_SCREENSHOT"):
+        page.screenshot(path=shot, full_page=True, timeout=120_000)
+    assert page.problems == []
+
+
+@pytest.mark.browser
+def test_page_makes_a_video(page, avatar_id, short_motion):
+    """With an avatar that was made through the API: its id works on the page."""
+    page.locator("#avatar_id textarea, #avatar_id input").fill(avatar_id)
+    page.locator("#motions button").nth(2).click()
+    page.locator("#motion_file input[type=file]").set_input_files(str(short_motion))
+    page.wait_for_selector("#motion_file >> text=short", timeout=60_000)
+    page.click("#animate")
+    page.wait_for_selector("#video video, .toast-body.error", timeout=240_000)
+    assert page.locator(".toast-body.error").all_inner_texts() == []
+    page.wait_for_function("document.querySelector('#video video').readyState >= 2", timeout=60_000)
+    assert page.problems == []
+
+
+@pytest.mark.browser
+def test_page_deletes_my_data(page, avatar_id, client, server, doll):
+    page.click("#delete")
+    page.wait_for_selector("text=is deleted", timeout=60_000)
+    assert page.locator("#avatar_id textarea, #avatar_id input").input_value() == ""
+    assert page.locator("#video video").count() == 0 and not page.is_visible("#view canvas")
+    assert "not here" in error_of(client, avatar_id, api_name="/status")
+    place(server, doll, avatar_id)
 
 
 @pytest.mark.browser
@@ -305,16 +518,14 @@ def test_example_fills_photo_and_consent(page):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_page_stops_a_fit(page, astronaut_path, client, bad_files):
+def test_page_stops_a_fit(page, client, bad_files):
+    """Stopped twice in a row; then there is room for others, and no avatar."""
     from gradio_client import handle_file
 
-    if not page.locator("#photo img").count():
-        page.locator("#photo input[type=file]").set_input_files(str(astronaut_path))
-        page.wait_for_selector("#photo img", timeout=60_000)
-    page.locator("#consent input[type=radio]").nth(2).check()
     page.locator("#quality input[type=radio]").first.check()
     page.click("#fit")
     page.wait_for_selector("#previews .progress-text, #previews .progress-level", timeout=90_000)
+    page.click("#stop")
     page.click("#stop")
     started = time.monotonic()
     assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")
@@ -324,16 +535,15 @@ def test_page_stops_a_fit(page, astronaut_path, client, bad_files):
 
 @pytest.mark.browser
 @pytest.mark.slow
-def test_page_makes_a_video(page, fitted, short_motion):
-    """With an avatar that was made through the API: its id works on the page."""
-    page.locator("#avatar_id textarea, #avatar_id input").fill(fitted[0])
-    page.locator("#motions button").nth(2).click()
-    page.locator("#motion_file input[type=file]").set_input_files(str(short_motion))
-    page.wait_for_selector("#motion_file >> text=short", timeout=60_000)
-    page.click("#animate")
-    page.wait_for_selector("#video video, .toast-body.error", timeout=120_000)
-    assert page.locator(".toast-body.error").all_inner_texts() == []
-    page.wait_for_function("document.querySelector('#video video').readyState >= 2", timeout=60_000)
-    if shot := os.environ.get("ONESHOT_SCREENSHOT"):
-        page.screenshot(path=shot, full_page=True)
-    assert page.problems == []
+def test_a_closed_tab_stops_its_fit(browser, server, client, bad_files):
+    from gradio_client import handle_file
+
+    tab = open_page(browser, server)
+    tab.locator("#examples tbody td").first.click()
+    tab.wait_for_selector("#photo img", timeout=60_000)
+    tab.click("#fit")
+    tab.wait_for_selector("#previews .progress-text, #previews .progress-level", timeout=90_000)
+    tab.close()
+    started = time.monotonic()
+    assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")
+    assert time.monotonic() - started < 15

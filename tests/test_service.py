@@ -56,6 +56,74 @@ def test_old_things_are_deleted(store):
     assert kept(store) == kept(store, "files") == []
 
 
+def test_a_clock_that_was_set_back_keeps_nothing_longer(store):
+    token = store.add(FakeAvatar())
+    path = store.folder / "avatars" / token
+    os.utime(path, (time.time() + 9e5, time.time() + 9e5))
+    store.sweep()
+    assert path.stat().st_mtime < time.time() + 1
+
+
+def test_the_disk_is_bounded(tmp_path):
+    store = Store(tmp_path / "store", max_bytes=2500)
+    files = [store.new_file(".mp4") for _ in range(4)]
+    for age, path in enumerate(files):
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (time.time() - 60 + age, time.time() - 60 + age))
+    store.sweep()
+    assert kept(store, "files") == sorted(path.name for path in files[2:])
+
+
+def test_what_is_being_written_is_left_alone(tmp_path):
+    store = Store(tmp_path / "store", max_bytes=10)
+    path = store.new_file(".mp4")
+    path.write_bytes(b"x" * 1000)
+    store.sweep()
+    assert path.exists()
+
+
+def test_forgetting_an_avatar_takes_its_files_along(store, tmp_path):
+    token, other = store.add(FakeAvatar()), store.add(FakeAvatar())
+    photo = tmp_path / "upload.png"
+    files = [store.new_file(".mp4", token), store.new_file(".jpg", token), photo]
+    store.attach(token, photo)
+    foreign = store.new_file(".mp4", other)
+    for path in (*files, foreign):
+        path.write_bytes(b"x")
+    assert store.status(token)["files"] == 3
+    store.forget(token)
+    assert not any(path.exists() for path in files) and foreign.exists() and kept(store) == [other]
+    for action in (store.forget, store.status, store.get):
+        with pytest.raises(PipelineError, match="not here"):
+            action(token)
+
+
+def test_status_tells_how_long_it_is_kept(store):
+    token = store.add(FakeAvatar())
+    assert 95 <= store.status(token)["seconds_left"] <= 100
+
+
+def test_a_forked_worker_does_not_empty_the_store(store):
+    token = store.add(FakeAvatar())
+    if (child := os.fork()) == 0:
+        store.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert kept(store) == [token]
+
+
+def test_the_next_server_deletes_what_a_killed_one_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed, living = Store(), Store()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    (killed.folder / "pid").write_text(str(child))
+    mine = Store()
+    assert not killed.folder.exists() and living.folder.exists() and mine.folder.exists()
+
+
 def test_close_leaves_nothing(store):
     store.add(FakeAvatar())
     store.close()
@@ -81,7 +149,7 @@ def test_steps_bring_progress_and_result():
 
     seen, value = drain(in_steps(work, pause=0.05))
     assert value == 42
-    assert seen and all(stage == "drawing" and 0 <= share < 1 for stage, share in seen)
+    assert seen and all(step.stage == "drawing" and 0 <= step.share < 1 for step in seen)
 
 
 def test_errors_of_the_work_arrive():
@@ -117,3 +185,25 @@ def test_work_has_a_deadline():
 
     with pytest.raises(PipelineError, match="too long"):
         drain(in_steps(work, deadline=0.3, pause=0.02))
+
+
+def test_silent_work_can_be_stopped_too():
+    """Without news the last step is repeated, so that whoever wants to stop gets a word in."""
+    release = threading.Event()
+    steps = in_steps(lambda tell: release.wait(10), patience=0.05)
+    started = time.monotonic()
+    assert next(steps).stage == "starting" and next(steps).stage == "starting"
+    steps.close()
+    assert time.monotonic() - started < 2
+    release.set()
+
+
+def test_pictures_of_the_work_arrive_once():
+    def work(tell):
+        tell.show("picture", "drawing", 0.5)
+        time.sleep(0.1)
+        tell("drawing", 0.6)
+        time.sleep(0.1)
+
+    seen, _ = drain(in_steps(work, pause=0.02))
+    assert [step.picture for step in seen if step.picture] == ["picture"]

@@ -517,7 +517,14 @@ export class Player {
       this.time = (this.time + Math.min(passed, 0.25) * this.motion.fps) % (this.motion.frames - 1);
       this.range.value = this.time / (this.motion.frames - 1);
       this.pace = (this.pace ?? passed) * 0.9 + passed * 0.1;
-      if (this.pace > 0.045 && this.sharpness > 0.4) { this.sharpness *= 0.8; this.pace = 0.03; }  // a slow device
+      if (this.pace > 0.045 && this.sharpness > 0.4) {  // a slow device: fewer pixels
+        this.sharpness *= 0.8;
+        this.pace = 0.03;
+      } else if (this.pace > 0.3) {  // too slow to be of use, and in the way of the rest of the page
+        this.toggle(false);
+        this.pace = undefined;
+        this.say("This device draws slowly, so the motion is paused; turn the avatar, or press Play.");
+      }
     }
     this.last = now;
   }

@@ -1,0 +1,1 @@
+"""The page and the API of the app: endpoints, layout, looks, limits. ``app.py`` puts them together."""

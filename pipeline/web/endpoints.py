@@ -1,0 +1,478 @@
+"""What the app does: named functions for the page, ``gradio_client``, curl and MCP.
+
+Long work is a generator, so that stopping it stops it. Errors that a visitor can do something about are one sentence;
+of others they see only the kind. No photo, name or id goes into the log.
+"""
+
+from __future__ import annotations
+
+import spaces  # before anything that could touch CUDA
+
+# isort: split
+import atexit
+from collections.abc import Iterator
+from dataclasses import fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+
+from pipeline import api, console, service
+from pipeline.animation import View
+from pipeline.provenance import require_consent
+from pipeline.types import PipelineError
+from pipeline.web import limits
+from pipeline.web.timing import FIT_STAGES, VIDEO_STAGES, Clock
+
+SIZES = {"portrait": (576, 1024), "square": (768, 768), "landscape": (1024, 576)}
+EXPORTS = {"ply": ".ply", "avatar": ".avatar", "html": ".html", "png": ".png", "gif": ".gif", "webp": ".webp"}
+SMALL = (288, 512)
+HAS_LABEL = any(field.name == "label" for field in fields(View))
+
+Consent = Literal["own", "permission", "public-domain"]
+Quality = Literal["fast", "default", "full"]
+
+
+@lru_cache(maxsize=1)
+def store() -> service.Store:
+    """Where this process keeps avatars and results; emptied when it ends. Made before any worker is forked."""
+    kept = service.Store()
+    atexit.register(kept.close)
+    return kept
+
+
+# ---------------------------------------------------------------- ZeroGPU: how many seconds to ask for
+
+
+@lru_cache(maxsize=1)
+def _preset_seconds() -> dict[str, float]:
+    return {motion["name"]: motion["seconds"] for motion in api.list_motions()}
+
+
+def _drawing_seconds(motion: str | None, motion_file: Any) -> int:
+    """A second of video takes about two; a video file has to be tracked first."""
+    return 90 if motion_file else 15 + round(2 * _preset_seconds().get(motion or "", 10.0))
+
+
+def seconds_to_fit(photo: Any, consent: Any, quality: str = "default", *_: Any, **__: Any) -> int:
+    """GPU seconds of :func:`fit`."""
+    return limits.FIT_SECONDS.get(quality, limits.FIT_SECONDS["default"])
+
+
+def seconds_to_animate(avatar_id: Any, motion: Any, motion_file: Any = None, *_: Any, **__: Any) -> int:
+    """GPU seconds of :func:`animate`."""
+    return _drawing_seconds(motion, motion_file)
+
+
+def seconds_to_make(
+    photo: Any, consent: Any, motion: Any, motion_file: Any = None, quality: str = "default", *_: Any, **__: Any
+) -> int:
+    """GPU seconds of :func:`make_video`."""
+    return seconds_to_fit(photo, consent, quality) + _drawing_seconds(motion, motion_file)
+
+
+def seconds_to_export(avatar_id: Any, form: str = "ply", motion: Any = None, *_: Any, **__: Any) -> int:
+    """GPU seconds of :func:`export`."""
+    return 60 if form in ("gif", "webp") else 20
+
+
+# ---------------------------------------------------------------- endpoints
+
+
+@spaces.GPU(duration=seconds_to_fit)
+def fit(
+    photo: str, consent: str, quality: str = "default", seed: int = 0, progress: gr.Progress = gr.Progress()
+) -> Iterator[tuple[Any, ...]]:
+    """Make an avatar from one photo of a person.
+
+    Args:
+        photo: JPEG, PNG or WebP of one person seen from the front, up to 50 MB and 40 million pixels.
+        consent: whose photo it is: own, permission or public-domain.
+        quality: fast (about 20 s on two CPU cores), default or full.
+        seed: the same seed gives the same avatar.
+
+    Returns:
+        The avatar's id, good for an hour after its last use; the fit report as text, as pictures and as numbers.
+    """
+    try:
+        require_consent(consent)
+        path = _photo(photo)
+
+        early: list[tuple[str, str]] = []
+
+        def work(tell: service.Tell) -> Any:
+            body = api.get_body()
+            observation = api.observe(path, body=body, progress=tell)
+            early.extend(_understood(observation))
+            tell.show(early, "shaping the body", 0.0)
+            return api.fit(observation, body=body, quality=quality, seed=int(seed), consent=consent, progress=tell)
+
+        steps = service.in_steps(work, limits.DEADLINES.get(quality, limits.DEADLINES["default"]))
+        avatar = yield from _showing(
+            steps, progress, FIT_STAGES, lambda picture: (gr.skip(), gr.skip(), picture, gr.skip())
+        )
+        token = store().add(avatar)
+        for file in (path, *(picture for picture, _ in early)):
+            store().attach(token, Path(file))
+        yield token, report_text(avatar), _previews(avatar, token), report(avatar)
+    except (PipelineError, OSError) as error:
+        raise shown(error) from None
+
+
+@spaces.GPU(duration=seconds_to_animate)
+def animate(
+    avatar_id: str,
+    motion: str,
+    motion_file: str | None = None,
+    background: str = "photo",
+    colour: str = "#ffffff",
+    yaw: float = 0,
+    pitch: float = 0,
+    orbit: float = 0,
+    amplitude: float = 1,
+    framing: str = "portrait",
+    speed: float = 1,
+    label: bool = False,
+    progress: gr.Progress = gr.Progress(),
+) -> Iterator[Any]:
+    """Make a video of an avatar that makes a motion.
+
+    Args:
+        avatar_id: what fit returned.
+        motion: name of a motion, see list_motions; for example explaining.
+        motion_file: a motion clip (.npz) or a video of somebody moving, instead of a named motion.
+        background: photo, colour or transparent.
+        colour: #rrggbb, for background colour.
+        yaw: camera to the person's left, -30 to 30 degrees.
+        pitch: camera up, -30 to 30 degrees.
+        orbit: camera swing to both sides, 0 to 30 degrees.
+        amplitude: size of the movement, 0 to 1.5.
+        framing: portrait (576x1024), square (768x768) or landscape (1024x576).
+        speed: of the movement, 0.25 to 4.
+        label: write a visible label onto the video that it is synthetic.
+
+    Returns:
+        The video: MP4, or WebM when transparent.
+    """
+    try:
+        view = _view(background, colour, yaw, pitch, orbit, framing, label)
+        avatar = store().get(avatar_id)
+        out = store().new_file(_video_suffix(view), avatar_id)
+        _own(avatar_id, motion_file)
+
+        def work(tell: service.Tell) -> Any:
+            clip = _motion(motion, motion_file, speed, tell)
+            return api.animate(avatar, clip, out, view=view, amplitude=float(amplitude), progress=tell)
+
+        steps = service.in_steps(work, limits.ANIMATE_DEADLINE)
+        video = yield from _showing(steps, progress, VIDEO_STAGES)
+        yield str(video.path)
+    except (PipelineError, OSError) as error:
+        raise shown(error) from None
+
+
+@spaces.GPU(duration=seconds_to_make)
+def make_video(
+    photo: str,
+    consent: str,
+    motion: str,
+    motion_file: str | None = None,
+    quality: str = "default",
+    background: str = "photo",
+    seed: int = 0,
+    progress: gr.Progress = gr.Progress(),
+) -> Iterator[Any]:
+    """Photo and motion to video in one call; nothing is kept but the video.
+
+    Args:
+        photo: JPEG, PNG or WebP of one person seen from the front, up to 50 MB and 40 million pixels.
+        consent: whose photo it is: own, permission or public-domain.
+        motion: name of a motion, see list_motions; for example explaining.
+        motion_file: a motion clip (.npz) or a video of somebody moving, instead of a named motion.
+        quality: fast, default or full.
+        background: photo, transparent, or a colour like #1a2b3c.
+        seed: the same seed gives the same avatar.
+
+    Returns:
+        The video: MP4, or WebM when transparent.
+    """
+    try:
+        require_consent(consent)
+        view = View(background=_background(background, background))
+        path, out = _photo(photo), store().new_file(_video_suffix(view))
+
+        def work(tell: service.Tell) -> Any:
+            clip = _motion(motion, motion_file, 1.0, tell)
+            avatar = api.fit(path, quality=quality, seed=int(seed), consent=consent, progress=tell)
+            return api.animate(avatar, clip, out, view=view, progress=tell)
+
+        stages = {name: (words, 0.7 * weight) for name, (words, weight) in FIT_STAGES.items()}
+        stages = {"tracking": VIDEO_STAGES["tracking"], **stages, "drawing": (VIDEO_STAGES["drawing"][0], 0.3)}
+        deadline = limits.DEADLINES.get(quality, limits.DEADLINES["default"]) + limits.ANIMATE_DEADLINE
+        video = yield from _showing(service.in_steps(work, deadline), progress, stages)
+        yield str(video.path)
+    except (PipelineError, OSError) as error:
+        raise shown(error) from None
+
+
+@spaces.GPU(duration=seconds_to_export)
+def export(
+    avatar_id: str, form: str = "ply", motion: str | None = None, frame: int = 0,
+    progress: gr.Progress = gr.Progress(),
+) -> Iterator[Any]:  # fmt: skip
+    """An avatar as a file for other programs.
+
+    Args:
+        avatar_id: what fit returned.
+        form: ply (3D Gaussians in one pose), avatar (the avatar itself), html (the 3D view as one page), png (a
+            still), gif or webp (an animation of the motion).
+        motion: name of a motion, see list_motions; without one the photo's own pose.
+        frame: which frame of the motion, from 0, for ply and png.
+
+    Returns:
+        The file.
+    """
+    from pipeline.export import export as write
+
+    try:
+        if form not in EXPORTS:
+            raise PipelineError(f"There is no form '{str(form)[:40]}'; choose one of {', '.join(EXPORTS)}.")
+        avatar = store().get(avatar_id)
+        out = store().new_file(EXPORTS[form], avatar_id)
+        size = SMALL if form in ("gif", "webp") else SIZES["portrait"]
+
+        def work(tell: service.Tell) -> Any:
+            clip = api.load_motion(named_motion(motion)) if motion else None
+            return write(avatar, out, motion=clip, frame=int(frame), view=View(size=size), progress=tell)
+
+        yield str((yield from _showing(service.in_steps(work, limits.ANIMATE_DEADLINE), progress, VIDEO_STAGES)))
+    except (PipelineError, OSError) as error:
+        raise shown(error) from None
+
+
+def status(avatar_id: str) -> dict[str, Any]:
+    """What is kept of an avatar and for how long; asking does not lengthen it.
+
+    Args:
+        avatar_id: what fit returned.
+
+    Returns:
+        seconds_left, bytes, files, and what fit recorded: quality, seed, tiers, metrics, report, consent.
+    """
+    try:
+        return store().status(avatar_id)
+    except PipelineError as error:
+        raise shown(error) from None
+
+
+def delete(avatar_id: str) -> str:
+    """Delete an avatar, its photo, and all videos and files made of it, at once.
+
+    Args:
+        avatar_id: what fit returned.
+
+    Returns:
+        A sentence that says so.
+    """
+    try:
+        store().forget(avatar_id)
+    except PipelineError as error:
+        raise shown(error) from None
+    return "Deleted: the avatar, its photo and everything made of it."
+
+
+def list_motions() -> list[dict[str, Any]]:
+    """The motions that come with the app.
+
+    Returns:
+        For each: name, title, seconds, description, tags, licence.
+    """
+    return api.list_motions()
+
+
+def check_photo(photo: str) -> dict[str, Any]:
+    """Say within a second or two whether a photo will do, and what would make a better one.
+
+    Args:
+        photo: JPEG, PNG or WebP of one person seen from the front, up to 50 MB and 40 million pixels.
+
+    Returns:
+        accepted: true or false; advice: sentences.
+    """
+    from pipeline.web.advice import check_photo as check
+
+    try:
+        return {"accepted": True, "advice": check(_photo(photo))}
+    except PipelineError as error:
+        return {"accepted": False, "advice": [str(error)]}
+    except OSError as error:
+        raise shown(error) from None
+
+
+# ---------------------------------------------------------------- what they share
+
+
+def shown(error: PipelineError | OSError) -> gr.Error:
+    """The one sentence that a visitor sees; of an operating system error only its kind, never a path."""
+    text = str(error) if isinstance(error, PipelineError) else f"The server has a problem: {console.explain(error)}."
+    return gr.Error(text, title="That did not work", print_exception=False)
+
+
+def _showing(steps: Any, progress: gr.Progress, stages: dict[str, tuple[str, float]], outputs: Any = None) -> Any:
+    """Pass a job's progress to the page, yielding so that it can be stopped; returns the job's result.
+
+    ``outputs`` turns a picture of the work (or None) into what is yielded.
+    """
+    clock = Clock(stages)
+    try:
+        while True:
+            step = next(steps)
+            words, share = clock.read(step.stage, step.share)
+            progress(share, desc=words)
+            yield gr.skip() if outputs is None else outputs(gr.skip() if step.picture is None else step.picture)
+    except StopIteration as end:
+        return end.value
+    finally:
+        steps.close()
+
+
+def _photo(path: str | None) -> str:
+    if not path:
+        raise PipelineError("Please give a photo first.")
+    return path
+
+
+def named_motion(motion: str) -> str:
+    """A motion's name, never a path on this machine.
+
+    Raises:
+        PipelineError: there is no such motion.
+    """
+    if motion not in _preset_seconds():
+        raise PipelineError(f"There is no motion '{str(motion)[:40]}'; choose one of {', '.join(_preset_seconds())}.")
+    return motion
+
+
+def _motion(motion: str, motion_file: str | None, speed: float, tell: Any) -> Any:
+    from pipeline.motion import speed as at_speed
+
+    return at_speed(api.load_motion(motion_file or named_motion(motion), progress=tell), float(speed))
+
+
+def _own(avatar_id: str, motion_file: str | None) -> None:
+    """An uploaded motion is deleted with the avatar that it was used for."""
+    if motion_file:
+        store().attach(avatar_id, Path(motion_file))
+
+
+def _view(background: str, colour: str, yaw: float, pitch: float, orbit: float, framing: str, label: bool) -> View:
+    """The view of a video.
+
+    Raises:
+        PipelineError: an unknown framing; other values are checked when they are used.
+    """
+    if framing not in SIZES:
+        raise PipelineError(f"There is no framing '{str(framing)[:40]}'; choose one of {', '.join(SIZES)}.")
+    extra: dict[str, Any] = {"label": bool(label)} if HAS_LABEL else {}
+    return View(float(yaw), float(pitch), float(orbit), _background(background, colour), size=SIZES[framing], **extra)
+
+
+def _background(kind: str, colour: str) -> str:
+    """What :class:`View` takes, from a kind of background and a colour as a colour picker writes it."""
+    if kind in ("photo", "transparent"):
+        return kind
+    if colour.startswith("rgb"):
+        try:
+            numbers = [min(255, max(0, round(float(n)))) for n in colour[colour.index("(") + 1 : -1].split(",")[:3]]
+            return "#{:02x}{:02x}{:02x}".format(*numbers)
+        except (ValueError, IndexError):
+            return colour
+    return colour
+
+
+def _video_suffix(view: View) -> str:
+    return ".webm" if view.background == "transparent" else ".mp4"
+
+
+# ---------------------------------------------------------------- reports and pictures
+
+
+def report(avatar: Any) -> dict[str, Any]:
+    """The fit report of an avatar as plain values."""
+    return {
+        **avatar.meta.get("report", {}),
+        "metrics": api.numbers(avatar),
+        "tiers": avatar.meta.get("tiers", {}),
+        "seconds": avatar.meta.get("seconds"),
+    }
+
+
+def report_text(avatar: Any) -> str:
+    """The fit report as Markdown, in words and then in numbers."""
+    values = report(avatar)
+    lines = [f"**{values.get('summary', '')}**"]
+    if values.get("not_visible"):
+        lines.append(f"Not in the photo and therefore guessed: {', '.join(values['not_visible'])}.")
+    lines += [f"* {hint}" for hint in values.get("hints", [])]
+    rows = [f"| {name} | {value:g} |" for name, value in values["metrics"].items()]
+    return "\n\n".join(lines) + "\n\n| measure | value |\n|---|---|\n" + "\n".join(rows)
+
+
+def _understood(observation: Any) -> list[tuple[str, str]]:
+    """What the first stages found: the person cut out, and the body laid over the photo."""
+    import numpy as np
+    import torch
+
+    from pipeline.perceive.photo import posed_vertices
+    from pipeline.render import rasterize_mesh
+
+    alpha, body = observation.alpha[..., None], api.get_body()
+    cut = observation.image * alpha + 0.92 * (1 - alpha)
+    vertices = torch.as_tensor(posed_vertices(body, observation.params))
+    covered = np.asarray(rasterize_mesh(vertices, body.faces, observation.camera).face) >= 0
+    tint = np.array([0.25, 0.35, 0.95], np.float32)
+    laid = np.where(covered[..., None], 0.55 * observation.image + 0.45 * tint, observation.image)
+    return [
+        (_picture(cut[::2, ::2], None), "the person, cut out"),
+        (_picture(laid[::2, ::2], None), "the body, laid over the photo"),
+    ]
+
+
+def _picture(image: Any, owner: str | None) -> str:
+    """The path of a JPEG in the store."""
+    from pipeline.media import save_image
+
+    path = store().new_file(".jpg", owner)
+    save_image(path, image, quality=88)
+    return str(path)
+
+
+def picture_of(avatar: Any, path: Path, yaw: float = 0.0) -> None:
+    """Write a JPEG of an avatar in its photo's pose."""
+    from pipeline.animation import draw_frames
+    from pipeline.media import save_image
+
+    view = View(yaw=yaw, background="#e8e8ec", size=SMALL)
+    save_image(path, next(iter(draw_frames(avatar, [avatar.params], view))), quality=88)
+
+
+def _previews(avatar: Any, token: str) -> list[tuple[str, str]]:
+    """The avatar from three sides, and once with the guessed parts tinted; files that belong to the avatar."""
+    import torch
+
+    tint = torch.tensor([1.0, 0.42, 0.05])
+    share = 0.65 * avatar.guessed[:, None]
+    tinted = avatar.replace(rgb=avatar.rgb * (1 - share) + tint * share)
+    pictures = [
+        (avatar, 0.0, "from the front"),
+        (tinted, 0.0, "orange: not in the photo, guessed"),
+        (avatar, -20.0, "from its right"),
+        (avatar, 20.0, "from its left"),
+    ]
+    out = []
+    for who, yaw, words in pictures:
+        path = store().new_file(".jpg", token)
+        picture_of(who, path, yaw)
+        out.append((str(path), words))
+    return out

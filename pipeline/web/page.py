@@ -1,0 +1,255 @@
+"""The layout of the page: photo, avatar, talk; and which endpoint each button calls."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipeline import api
+from pipeline.provenance import CONSENT_BASES
+from pipeline.viewer import PLAYER
+from pipeline.web import endpoints, limits, looks
+from pipeline.web.view import ON_LOAD, TEMPLATE, view_files
+
+TITLE = "One photo, one talking avatar"
+INTRO = """# One photo, one talking avatar
+Make an avatar of a person from one photo, then let it talk and gesture. Everything runs on this machine. Photos and
+results are deleted after an hour, or at once with *Delete my data*."""
+PHOTO_HELP = (
+    "JPEG, PNG or WebP, up to 50 MB. **One** real person, seen from the front, sharp, at least shoulders and chest in "
+    "view. Hands that are visible look better than hands that must be guessed."
+)
+BACKGROUNDS = [("the photo's own", "photo"), ("a colour", "colour"), ("transparent (WebM)", "transparent")]
+QUALITIES = [("fast", "fast"), ("default", "default"), ("full (slow)", "full")]
+FRAMINGS = [("portrait 9:16", "portrait"), ("square", "square"), ("landscape 16:9", "landscape")]
+FORMS = [
+    ("Gaussian PLY", "ply"), ("avatar file", "avatar"), ("3D web page", "html"), ("poster", "png"), ("GIF", "gif"),
+    ("WebP", "webp"),
+]  # fmt: skip
+ROOT = Path(__file__).resolve().parents[2]
+STILLS, EXAMPLE = ROOT / "motions" / "stills", ROOT / "docs" / "images" / "example_photo.jpg"
+QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+"""Events that only change the page."""
+LOOK = {"show_progress": "hidden", "concurrency_id": "look", "concurrency_limit": 2, "api_visibility": "private"}
+"""Events of a second or two, beside the heavy ones."""
+
+
+def build_demo() -> gr.Blocks:
+    """The page and its endpoints; nothing heavy is loaded yet."""
+    gr.set_static_paths([PLAYER.parent, endpoints.store().files])
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
+        gr.Markdown(INTRO)
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=300):
+                photo, consent, settings, advice = _photo_column()
+            with gr.Column(min_width=300):
+                avatar = _avatar_column()
+            with gr.Column(min_width=300):
+                talk = _talk_column()
+        _tiers(demo)
+        _connect(photo, consent, settings, advice, avatar, talk)
+    return demo.queue(max_size=limits.QUEUE_SIZE)
+
+
+def _uploaded_path(payload: Any) -> str | None:
+    """In place of ``gr.Image.preprocess``, which decodes even for ``type="filepath"`` and ends without a reason.
+
+    So that every photo is read by :func:`pipeline.media.load_photo`, which looks before it decodes, and no file name
+    comes into the log.
+    """
+    return None if payload is None else payload.path
+
+
+def _photo_column() -> tuple[Any, Any, list[Any], Any]:
+    gr.Markdown(f"## 1. Photo\n{PHOTO_HELP}")
+    photo = gr.Image(
+        label="Photo of one person", type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"],
+        height=360, elem_id="photo",
+    )  # fmt: skip
+    photo.preprocess = _uploaded_path
+    advice = gr.Markdown("", elem_id="advice", container=False)
+    consent = gr.Radio(
+        choices=[(sentence, basis) for basis, sentence in CONSENT_BASES.items()], label="Whose photo is it? (needed)",
+        elem_id="consent",
+    )  # fmt: skip
+    if EXAMPLE.is_file():
+        gr.Examples(
+            [[str(EXAMPLE), "public-domain"]], [photo, consent], label="Or try this one (NASA, public domain)",
+            cache_examples=False, api_visibility="private", elem_id="examples",
+        )  # fmt: skip
+    with gr.Row():
+        quality = gr.Radio(QUALITIES, value="default", label="Quality", elem_id="quality")
+        seed = gr.Number(value=0, precision=0, label="Seed", minimum=0, elem_id="seed")
+    return photo, consent, [quality, seed], advice
+
+
+def _avatar_column() -> dict[str, Any]:
+    gr.Markdown("## 2. Avatar")
+    with gr.Row():
+        fit = gr.Button("Make the avatar", variant="primary", elem_id="fit")
+        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+    view = gr.HTML(None, html_template=TEMPLATE, js_on_load=ON_LOAD, elem_id="view", label="The avatar in 3D")
+    previews = gr.Gallery(
+        label="The avatar", columns=2, height=300, elem_id="previews", buttons=[], object_fit="contain"
+    )
+    report = gr.Markdown(label="Fit report", elem_id="report")
+    avatar_id = gr.Textbox(label="Avatar id (for the API, good for an hour)", elem_id="avatar_id", max_lines=1)
+    with gr.Accordion("Take it with you", open=False):
+        form = gr.Radio(FORMS, value="ply", label="Form", elem_id="form")
+        frame = gr.Number(0, precision=0, minimum=0, label="Frame of the motion (for PLY and poster)", elem_id="frame")
+        export = gr.Button("Export", elem_id="export")
+        file = gr.File(label="Exported file", elem_id="exported", interactive=False)
+    delete = gr.Button("Delete my data", elem_id="delete")
+    numbers = gr.JSON(visible=False)
+    return {
+        "fit": fit, "stop": stop, "view": view, "previews": previews, "report": report, "id": avatar_id, "form": form,
+        "frame": frame, "export": export, "file": file, "delete": delete, "numbers": numbers,
+    }  # fmt: skip
+
+
+def _motion_picker() -> Any:
+    """A gallery of the motions that come with the app, and a menu that it sets; returns the menu."""
+    motions = api.list_motions()
+    choices = [(f"{m['title']} ({m['seconds']:.0f} s)", m["name"]) for m in motions]
+    stills = [(still, m["title"], m["name"]) for m in motions if (still := _thumbnail(m["name"]))]
+    gallery = gr.Gallery(
+        [(str(path), title) for path, title, _ in stills], label="Motions", columns=3, height=330, allow_preview=False,
+        interactive=False, elem_id="motions", buttons=[], visible=bool(stills),
+    )  # fmt: skip
+    motion = gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Motion", elem_id="motion")
+
+    def chosen(event: gr.SelectData) -> str:
+        return stills[int(event.index)][2]
+
+    gallery.select(chosen, None, motion, **QUICK)
+    return motion
+
+
+def _thumbnail(name: str) -> Path | None:
+    """A motion's moving picture, else its still, else nothing."""
+    return next((path for suffix in (".webp", ".gif", ".jpg") if (path := STILLS / f"{name}{suffix}").is_file()), None)
+
+
+def _talk_column() -> dict[str, Any]:
+    gr.Markdown("## 3. Talk\nChoose a motion, or bring your own: a clip (.npz) or a video of somebody moving.")
+    motion = _motion_picker()
+    own = gr.File(label="Own motion (instead)", file_types=[".npz", "video"], height=150, elem_id="motion_file")
+    framing = gr.Radio(FRAMINGS, value="portrait", label="Framing", elem_id="framing")
+    background = gr.Radio(BACKGROUNDS, value="photo", label="Background", elem_id="background")
+    colour = gr.ColorPicker("#ffffff", label="Background colour", elem_id="colour", visible=False)
+    background.change(lambda kind: gr.ColorPicker(visible=kind == "colour"), background, colour, **QUICK)
+    with gr.Accordion("Camera and movement", open=False):
+        yaw = gr.Slider(-30, 30, 0, step=1, label="Camera to the side (degrees)", elem_id="yaw")
+        pitch = gr.Slider(-30, 30, 0, step=1, label="Camera up (degrees)", elem_id="pitch")
+        orbit = gr.Slider(0, 30, 0, step=1, label="Camera swing (degrees)", elem_id="orbit")
+        amplitude = gr.Slider(0, 1.5, 1, step=0.1, label="Size of the movement", elem_id="amplitude")
+        speed = gr.Slider(0.25, 4, 1, step=0.05, label="Speed of the movement", elem_id="speed")
+    label = gr.Checkbox(
+        False, label="Write a visible label onto the video: synthetic", elem_id="label", visible=endpoints.HAS_LABEL
+    )
+    animate = gr.Button("Make the video", variant="primary", elem_id="animate")
+    video = gr.Video(
+        label="Video", autoplay=True, loop=True, height=480, elem_id="video", interactive=False, buttons=["download"]
+    )
+    share = gr.Button("Share the video", elem_id="share", size="sm")
+    share.click(None, video, None, js=looks.SHARE, api_visibility="private")
+    inputs = [motion, own, background, colour, yaw, pitch, orbit, amplitude, framing, speed, label]
+    return {"inputs": inputs, "motion": motion, "own": own, "amplitude": amplitude, "speed": speed,
+            "animate": animate, "video": video}  # fmt: skip
+
+
+def _tiers(demo: gr.Blocks) -> None:
+    with gr.Accordion("What runs on this machine", open=False):
+        tiers = gr.Markdown("", elem_id="tiers")
+    demo.load(tiers_text, None, tiers, **QUICK)
+
+
+def _connect(
+    photo: Any, consent: Any, settings: list[Any], advice: Any, avatar: dict[str, Any], talk: dict[str, Any]
+) -> None:
+    """Every event of the page. The first heavy one sets how many heavy jobs run at a time."""
+    token, video = avatar["id"], talk["video"]
+    fitting = avatar["fit"].click(
+        endpoints.fit, [photo, consent, *settings], [token, avatar["report"], avatar["previews"], avatar["numbers"]],
+        api_name="fit", show_progress_on=[avatar["previews"]], **limits.HEAVY,
+    )  # fmt: skip
+    animating = talk["animate"].click(
+        endpoints.animate, [token, *talk["inputs"]], video, api_name="animate", **limits.HEAVY
+    )
+    exporting = avatar["export"].click(
+        endpoints.export, [token, avatar["form"], talk["motion"], avatar["frame"]], avatar["file"], api_name="export",
+        **limits.HEAVY,
+    )  # fmt: skip
+    avatar["stop"].click(None, cancels=[fitting, animating, exporting], api_visibility="private")
+    looking = [token, talk["motion"], talk["own"], talk["amplitude"], talk["speed"]]
+    drawn = {"fn": view_files, "inputs": looking, "outputs": avatar["view"], **LOOK}
+    fitting.success(**drawn)
+    changes = [talk[name].change for name in ("motion", "own", "amplitude", "speed")]
+    gr.on([*changes, token.submit], trigger_mode="always_last", **drawn)
+    photo.change(advice_text, photo, advice, trigger_mode="always_last", **LOOK)
+    cleared = [
+        photo,
+        talk["own"],
+        token,
+        avatar["report"],
+        avatar["previews"],
+        avatar["view"],
+        avatar["file"],
+        video,
+        advice,
+    ]
+    avatar["delete"].click(delete_everything, [token, photo, talk["own"]], cleared, **QUICK)
+    _api_only(photo, consent, settings, talk, token)
+
+
+def _api_only(photo: Any, consent: Any, settings: list[Any], talk: dict[str, Any], token: Any) -> None:
+    """Endpoints without a place on the page; they share components with it for their types and defaults."""
+    background = gr.Textbox("photo", label="background: photo, transparent or #rrggbb", visible=False)
+    answer, sentence = gr.JSON(visible=False), gr.Textbox(visible=False)
+    make = [photo, consent, talk["motion"], talk["own"], settings[0], background, settings[1]]
+    gr.Button(visible=False).click(endpoints.make_video, make, talk["video"], api_name="make_video", **limits.HEAVY)
+    gr.Button(visible=False).click(endpoints.status, token, answer, api_name="status", queue=False)
+    gr.Button(visible=False).click(endpoints.delete, token, sentence, api_name="delete", queue=False)
+    gr.Button(visible=False).click(endpoints.list_motions, None, answer, api_name="list_motions", queue=False)
+    gr.Button(visible=False).click(
+        endpoints.check_photo, photo, answer, api_name="check_photo", concurrency_id="look", concurrency_limit=2
+    )
+
+
+def advice_text(photo: str | None) -> str:
+    """What the page says about a photo as soon as it is there."""
+    if not photo:
+        return ""
+    checked = endpoints.check_photo(photo)
+    if not checked["accepted"]:
+        return f"⚠️ **{checked['advice'][0]}**"
+    return "\n\n".join(["✅ This photo will do.", *(f"💡 {sentence}" for sentence in checked["advice"])])
+
+
+def delete_everything(token: str, photo: str | None, own: str | None) -> tuple[Any, ...]:
+    """The page's *Delete my data*: the avatar with all that was made of it, and the uploads; the page is emptied."""
+    from gradio.processing_utils import get_upload_folder
+
+    if token:
+        endpoints.delete(token)
+    uploads = Path(get_upload_folder()).resolve()
+    for upload in (photo, own):
+        if upload and Path(upload).resolve().is_relative_to(uploads):
+            Path(upload).unlink(missing_ok=True)
+    gr.Info("Everything that was kept of you here is deleted.", title="Deleted")
+    return None, None, "", "", None, None, None, None, ""
+
+
+@lru_cache(maxsize=1)
+def tiers_text() -> str:
+    """Which tier every part runs on here, as Markdown."""
+    from pipeline import doctor
+
+    parts = doctor.checkup()["parts"]
+    rows = [f"| {row['part']} | {row['tier']} | {row['why']} |" for row in parts]
+    embedded = all(row["tier"] != doctor.FULL for row in parts)
+    first = "**embedded**: no GPU, no downloads." if embedded else "Some parts run on their full tier."
+    return "\n".join([f"{first} Each part and why:", "", "| part | tier | why |", "|---|---|---|", *rows])
