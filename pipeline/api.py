@@ -92,6 +92,8 @@ def fit(
     seed: int = 0,
     consent: str | None = None,
     labels: Sequence[str | Path] = (),
+    footage: str | Path | Sequence[str | Path] = (),
+    device: str = "auto",
     progress: Progress | None = None,
 ) -> Avatar:
     """Photo to avatar.
@@ -102,31 +104,39 @@ def fit(
         quality: "fast", "default" or "full".
         seed: the same seed gives the same avatar on the same machine.
         consent: "own", "permission" or "public-domain", recorded in the avatar; None records that nothing was said.
-        labels: folders of generated labels of this photo (see :func:`pipeline.labels.label`).
+        labels: folders of generated labels of this photo (see :func:`pipeline.labels.label`), or of plain pictures.
+        footage: one or several videos of the person in the same clothes; a few seconds each are used.
+        device: "auto" (a CUDA card where one works, else the CPU), "cpu" or "cuda".
 
     Raises:
-        PipelineError: a photo that will not do, an unknown quality or consent, or labels of another photo.
+        PipelineError: a photo that will not do, an unknown device, quality or consent, labels of another photo, or
+            footage that cannot be used (another person, nobody in it, too short).
     """
     from pipeline.avatar import fit as fit_avatar
     from pipeline.config import FitConfig
     from pipeline.provenance import Consent
+    from pipeline.render import choose_device
 
     if quality not in QUALITIES:
         raise PipelineError(f"The quality '{quality}' is not known; use fast, default or full.")
     record = Consent.state(consent)
+    choose_device(device)  # a wrong one is told before the work begins
     tell = progress or _silent
     if isinstance(photo, Observation):
         model, observation = get_body(body), photo
     else:
         model, observation = _observe(photo, body, True, tell)
     config = FitConfig.preset(quality, seed)  # type: ignore[arg-type]
-    further = ()
-    if labels:
-        from pipeline.labels.verb import open_labels
+    further, sources = (), {}
+    if labels or footage:
+        from pipeline.labels import gather_labels
 
-        further = open_labels(labels, observation)
-    avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell)
-    return avatar.replace(meta={**avatar.meta, "consent": record.to_json(), "report": report_json(observation.report)})
+        videos = [footage] if isinstance(footage, (str, Path)) else footage
+        gathered = gather_labels(observation, model, folders=labels, footage=videos, progress=tell)
+        further, sources = gathered.labels, gathered.sources
+    avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell, device=device)
+    said = {"consent": record.to_json(), "report": report_json(observation.report), "label_sources": sources}
+    return avatar.replace(meta={**avatar.meta, **said})
 
 
 def report_json(report: FitReport) -> dict[str, Any]:
@@ -144,9 +154,17 @@ def describe(avatar: Avatar) -> str:
     """An avatar's fit report in a few lines of words and numbers."""
     report = avatar.meta.get("report", {})
     lines = [report.get("summary", "An avatar."), *report.get("hints", [])]
+    lines += [_source_line(name, found) for name, found in avatar.meta.get("label_sources", {}).items()]
     if report.get("not_visible"):
         lines.append(f"Not in the photo, guessed: {', '.join(report['not_visible'])}.")
+    if avatar.meta.get("remark"):
+        lines.append(avatar.meta["remark"])
     return "\n".join([*lines, *(f"{name}: {value:g}" for name, value in numbers(avatar).items())])
+
+
+def _source_line(name: str, found: dict[str, Any]) -> str:
+    dropped = "; ".join(f"{count} dropped, {reason}" for reason, count in found.get("dropped", {}).items())
+    return f"{name}: {found['labels']} frames teach the avatar{f' ({dropped})' if dropped else ''}."
 
 
 def numbers(avatar: Avatar) -> dict[str, float]:

@@ -13,10 +13,12 @@ from pipeline.avatar import initial, losses
 from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
 from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.optimise import Fields, GaussianStage
+from pipeline.avatar.optimise import GaussianStage
+from pipeline.avatar.refine import Refined, refine
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
+from pipeline.render import choose_device
 from pipeline.types import Observation, PipelineError, PseudoLabel
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ def fit(
     config: FitConfig | None = None,
     progress: Progress | None = None,
     perceptual: Measure | None = None,
+    device: str = "auto",
 ) -> Avatar:
     """Make an avatar of the person in the photo.
 
@@ -47,16 +50,19 @@ def fit(
         config: settings; the default quality if None.
         progress: hears of the stages; may raise, or return False, to cancel.
         perceptual: the distance of L_diff; None takes what ``config.perceptual`` says (needed for labels only).
+        device: where to optimise: "auto" (a CUDA card where one works, else the CPU), "cpu" or "cuda". A card without
+            enough memory hands over to the CPU.
 
     Returns:
-        The avatar; ``meta["metrics"]`` holds PSNR inside the mask and SSIM at the photo's own pose and camera.
+        The avatar; ``meta["metrics"]`` holds PSNR inside the mask and SSIM at the photo's own pose and camera, and
+        ``meta["rasteriser"]`` tells what drew it.
 
     Raises:
         PipelineCancelled: ``progress`` returned False.
-        PipelineError: the matte is empty, or the perceptual loss that is asked for has no weights.
+        PipelineError: the matte is empty, the perceptual loss that is asked for has no weights, or no such device.
     """
     config = config or FitConfig.preset("default")
-    started = time.perf_counter()
+    started, place = time.perf_counter(), choose_device(device)
     measure = (perceptual or choose_measure(config.perceptual)) if labels else None
 
     def tell(stage: str, share: float) -> None:
@@ -77,11 +83,14 @@ def fit(
         tell("taking colours from labels", 0.0)
     samples, lessons, learnt = take_lessons(body, samples, dX, fuse(body, labels))
     tell("refining", 0.0)
-    further = (lessons, measure.loss) if measure else ()
-    stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further)
-    fields = stage.run(lambda share: tell("refining", share))
+
+    def make(where: torch.device) -> GaussianStage:
+        further = (lessons, measure.to(where).loss) if measure else ()
+        return GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further, device=where)
+
+    refined = refine(make, place, tell)
     tell("finishing", 0.0)
-    avatar = _assemble(observation, body, scene, samples, fields, config, labels, measure)
+    avatar = _assemble(observation, body, scene, samples, refined, config, labels, measure)
     metrics = own_view_metrics(avatar, scene)
     seconds = round(time.perf_counter() - started, 2)
     meta = {**avatar.meta, "metrics": metrics, "learnt_from_labels": learnt, "seconds": seconds}
@@ -90,7 +99,7 @@ def fit(
 
 
 def _assemble(
-    observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, fields: Fields,
+    observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, refined: Refined,
     config: FitConfig, labels: Sequence[PseudoLabel], measure: Measure | None,
 ) -> Avatar:  # fmt: skip
     kinds = {"on_mesh": TIGHT, "loose": LOOSE, "hidden": HIDDEN, "surface": SURFACE, "lids": LID}
@@ -101,11 +110,16 @@ def _assemble(
         "seed": config.seed,
         "layout": config.layout,
         "tiers": {"body": body.tier, "labels": source if labels else "embedded"}
+        | {"Gaussians": "embedded" if refined.rasteriser == "cpu" else "full"}
         | ({"perceptual loss": measure.tier} if measure else {}),
+        "rasteriser": refined.rasteriser,
         "labels": len(labels),
         "perceptual_loss": measure.name if measure else None,
         "gaussians": {name: int((samples.kind == kind).sum()) for name, kind in kinds.items()},
     }
+    if refined.remark:
+        meta["remark"] = refined.remark
+    fields = refined.fields
     return Avatar(
         body=body,
         face_ids=torch.from_numpy(samples.face.astype(np.int64)),

@@ -197,8 +197,8 @@ class GaussianStage:
         self.done = done
 
     def reached(self) -> Fields:
-        """The fields as they are now, on the CPU."""
-        return Fields(*(x.detach().cpu() for x in vars(self.fields).values()))
+        """A copy of the fields as they are now, on the CPU."""
+        return Fields(*(x.detach().to("cpu", copy=True) for x in vars(self.fields).values()))
 
     def run(self, tick: Callable[[float], None]) -> Fields:
         """Optimise until ``config.steps`` steps are done; ``tick`` hears the share done and may raise to cancel.

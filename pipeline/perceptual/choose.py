@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
 from pipeline.perceptual.weights import load_lpips
@@ -21,10 +22,18 @@ class Measure:
     Attributes:
         name: "lpips-vgg", "lpips-squeeze" or "structural".
         loss: (render (H, W, 3), target (H, W, 3), weight (H, W)) -> scalar.
+        network: what the loss computes with, if anything.
     """
 
     name: str
     loss: PerceptualLoss
+    network: nn.Module | None = None
+
+    def to(self, device: torch.device) -> Measure:
+        """The same for pictures on a device (moves the network, in place)."""
+        if self.network is not None:
+            self.network.to(device)
+        return self
 
     @property
     def tier(self) -> str:
@@ -32,13 +41,12 @@ class Measure:
         return "embedded" if self.name == "structural" else "full"
 
 
-def choose_measure(wanted: Wanted = "auto", device: torch.device | str = "cpu") -> Measure:
+def choose_measure(wanted: Wanted = "auto") -> Measure:
     """The distance of L_diff (Eq. 9).
 
     Args:
         wanted: "vgg" or "squeeze" (LPIPS), "structural" (needs no weights), or "auto": the first of vgg, squeeze whose
             weights are here, else structural.
-        device: where the pictures will be.
 
     Raises:
         PipelineError: LPIPS is asked for and its weights are not here, or they are damaged.
@@ -48,7 +56,7 @@ def choose_measure(wanted: Wanted = "auto", device: torch.device | str = "cpu") 
             break
         lpips = load_lpips(name)
         if lpips is not None:
-            return Measure(f"lpips-{name}", lpips.to(device).loss)
+            return Measure(f"lpips-{name}", lpips.loss, lpips)
         if wanted != "auto":
             raise PipelineError(
                 f"LPIPS ({name}) has no weights on this machine; see `python -m pipeline weights`, or use the "
