@@ -1,4 +1,4 @@
-"""``python -m pipeline motions`` and ``python -m pipeline ted``: the motion library, and making clips of talk videos."""
+"""``python -m pipeline motions`` and ``python -m pipeline ted``: the motion library, and clips made of talk videos."""
 
 from __future__ import annotations
 
