@@ -104,4 +104,8 @@ def average(rows: Sequence[dict[str, float]]) -> dict[str, float]:
     """Mean of each key over frames, leaving out NaN; keys of the first row."""
     if not rows:
         return {}
-    return {key: float(np.nanmean([row[key] for row in rows])) for key in rows[0]}
+    out = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows if not np.isnan(row[key])]
+        out[key] = float(np.mean(values)) if values else float("nan")
+    return out

@@ -90,13 +90,27 @@ def head_label(
 
 def head_camera(person: Person, params: BodyParams, camera: Camera, grow: float = 1.9) -> Camera:
     """The camera cut to a square around the head, :data:`HEAD_PIXELS` a side."""
-    with torch.no_grad():
-        mesh = person.avatar.mesh(params).numpy()
-    xy, _ = camera.project(mesh[geo.region(person.body, "head")])
-    low, high = xy.min(0), xy.max(0)
+    low, high = _head_box(person, params, camera)
     side = grow * (high - low).max() / 1.4
     x, y = (low + high) / 2 - side / 2
     return camera.cropped(x, y, side, side).resized(HEAD_PIXELS, HEAD_PIXELS)
+
+
+def bust_camera(person: Person, params: BodyParams, camera: Camera) -> Camera:
+    """The camera cut to head and shoulders, with as many pixels as before."""
+    low, high = _head_box(person, params, camera)
+    height = 2.6 * (high - low).max()
+    width = height * camera.width / camera.height
+    x, y = (low[0] + high[0] - width) / 2, low[1] - 0.2 * (high - low).max()
+    return camera.cropped(x, y, width, height).resized(camera.width, camera.height)
+
+
+def _head_box(person: Person, params: BodyParams, camera: Camera) -> tuple[Array, Array]:
+    """Corners in pixels of the box around the head."""
+    with torch.no_grad():
+        mesh = person.avatar.mesh(params).numpy()
+    xy, _ = camera.project(mesh[geo.region(person.body, "head")])
+    return xy.min(0), xy.max(0)
 
 
 def jitter(params: BodyParams, rng: np.random.Generator, body: float, hands: float) -> BodyParams:

@@ -155,12 +155,11 @@ def _hair(body: BodyModel, canonical: Array, places_per_hair: int, rng: np.rando
     return _Hair(face, bary, offset, rgb, np.full(n, 0.0026 * (10_000 / n) ** 0.5), out)
 
 
-def photo(person: Person, params: BodyParams, seed: int) -> Observation:
+def photo(person: Person, params: BodyParams, camera: Camera, seed: int) -> Observation:
     """The observation that a perfect registration of the person's photo would give.
 
     The picture stands before a blurred coloured ground; landmarks of the face are those of the true mesh.
     """
-    camera = person.avatar.camera
     image, alpha = person.draw(params, camera)
     rng = np.random.default_rng(seed)
     ground = cv2.resize(rng.uniform(0.35, 0.8, (6, 4, 3)).astype(np.float32), (camera.width, camera.height),

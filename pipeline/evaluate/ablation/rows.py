@@ -69,7 +69,6 @@ def all_rows(best: str) -> list[Row]:
         Row("photo only", group="head"),
         Row("+ head labels, L1", ("head",), "l1", group="head"),
         Row("+ head labels", ("head",), best, group="head"),
-        Row("+ head and body labels", ("head", "body"), best, group="head"),
     ]
     return rows
 
@@ -105,7 +104,8 @@ def run_row(bench: Bench, row: Row, size: Size, seed: int, lpips: Lpips | None) 
                        working_height=size.height, seed=seed).replace(**row.changes)  # fmt: skip
     labels = [label for kind in row.labels for label in bench.labels[kind]]
     started = time.perf_counter()
-    avatar = fit(bench.observation, bench.person.body, labels, config, perceptual=measure_of(row.loss))
+    photo = bench.portrait if row.group == "head" else bench.observation
+    avatar = fit(photo, bench.person.body, labels, config, perceptual=measure_of(row.loss))
     seconds = time.perf_counter() - started
     scores = score(avatar, bench.shots, bench.faces, lpips)
     return avatar, {**scores, "photo_psnr": avatar.meta["metrics"]["psnr_mask"], "seconds": seconds}

@@ -78,12 +78,14 @@ class Bench:
     """All of it.
 
     Attributes:
-        person: the truth. observation: its photo. labels: kind ("body", "untracked", "head") to frames.
+        person: the truth. observation: its photo. portrait: another photo, of head and shoulders.
+        labels: kind ("body", "untracked", "head") to frames.
         shots: held-out poses and views. faces: held-out expressions, cut to the head.
     """
 
     person: Person
     observation: Observation
+    portrait: Observation
     labels: dict[str, list[PseudoLabel]]
     shots: list[Shot]
     faces: list[Shot]
@@ -108,7 +110,9 @@ def make_bench(body: BodyModel, seed: int, size: Size) -> Bench:
     for actions in HELD_OUT[: max(2, size.poses // 2)]:
         params = pose.replace(**_acting(body, actions))
         faces.append(_shot(person, params, corrupt.head_camera(person, params, camera), faces=True))
-    return Bench(person, photo(person, pose, seed), labels, shots, faces)
+    near = corrupt.bust_camera(person, pose, camera)
+    photos = [photo(person, pose, view, seed) for view in (camera, near)]
+    return Bench(person, *photos, labels, shots, faces)
 
 
 def _poses(person: Person, clips: tuple[str, ...], count: int) -> list[BodyParams]:
