@@ -5,6 +5,7 @@ A ``progress`` argument is called with the name of a stage and the share of it t
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -185,9 +186,19 @@ def load_avatar(path: str | Path, *, body: BodyModel | str | Path | None = None)
 
 
 def list_motions() -> list[dict[str, Any]]:
-    """The motions that come with the package: name, title, seconds, description, tags, licence."""
-    from pipeline.motion import list_presets
+    """The motions there are: name, title, seconds, description, tags, licence.
 
+    Those that come with the package, then the clips of the set that the settings name (:mod:`pipeline.motion.clipset`);
+    when that set cannot be read, a warning is logged and it is left out.
+    """
+    from pipeline.motion import list_presets
+    from pipeline.motion.clipset import list_clips
+
+    motions = list_presets()
+    try:
+        motions += list_clips()
+    except PipelineError as error:
+        logging.getLogger(__name__).warning("The configured set of clips is left out: %s", error)
     return [
         {
             "name": preset.name,
@@ -197,7 +208,7 @@ def list_motions() -> list[dict[str, Any]]:
             "tags": list(preset.tags),
             "licence": preset.licence,
         }
-        for preset in list_presets()
+        for preset in motions
     ]
 
 

@@ -77,7 +77,7 @@ def _fetch_file(
     from huggingface_hub import get_hf_file_metadata, get_token, hf_hub_url
 
     target = weight.cache / file.path
-    url = hf_hub_url(weight.source, file.path, revision=revision)
+    url = hf_hub_url(weight.source, file.path, repo_type="dataset" if weight.dataset else None, revision=revision)
     meta = get_hf_file_metadata(url, token=get_token())
     part = _prepare_part(target, meta.etag or "", meta.size)
     _download(meta.location, url, part, meta.size, file.path, tell)

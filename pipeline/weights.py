@@ -51,6 +51,7 @@ class Weight:
         revision: pinned commit, or None.
         repo_env: environment variable that names the user's own (private) repository, or None.
         folder: whether the part is used as a folder, though it may be a single file.
+        dataset: whether the repository is a Hub dataset and not a model.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Weight:
     revision: str | None = None
     repo_env: str | None = None
     folder: bool = False
+    dataset: bool = False
 
     @property
     def file(self) -> str:
@@ -123,7 +125,8 @@ class Weight:
         """What to do to get it."""
         if self.source:
             return f"run `python -m pipeline weights fetch {self.name}`"
-        return f"set {self.env} to your own copy" if self.env else "it cannot be fetched by this version"
+        repo = f", or {self.repo_env} to a Hub repository" if self.repo_env else ""
+        return f"set {self.env} to your own copy{repo}" if self.env else "it cannot be fetched by this version"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -253,13 +256,16 @@ _TABLE = (
     Weight(
         name="ted-clips",
         repo="",
-        files=(),
+        files=(WeightFile("manifest.json"),),
         megabytes=None,
-        licence="not known",
+        licence="as the manifest of the set says, clip by clip",
         commercial=None,
         gated=False,
-        gives="the paper's driving motions for labels",
-        used=False,
+        gives="further motions, fetched one by one: a set made by `ted build`, on your disk or as a Hub dataset",
+        env="ONESHOT_TED_CLIPS",
+        repo_env="ONESHOT_TED_REPO",
+        folder=True,
+        dataset=True,
     ),
 )
 

@@ -42,7 +42,7 @@ class HubHandler(BaseHTTPRequestHandler):
     def respond(self, body):
         server = self.server
         server.seen.append((self.command, self.path, self.headers.get("Range"), self.headers.get("Authorization")))
-        match = re.fullmatch(r"/(own|test)/repo/resolve/([^/]+)/(.+)", self.path)
+        match = re.fullmatch(r"(?:/datasets)?/(own|test)/repo/resolve/([^/]+)/(.+)", self.path)
         fault = server.fault
         if fault in server.refusals:
             return self.refuse(*server.refusals[fault])

@@ -9,6 +9,8 @@ from ..types import MotionClip, PipelineError
 from .clips import load_clip
 
 MAX_PRESETS = 500
+PREFIX = "ted:"
+"""Names of the configured set's clips begin with this (:mod:`pipeline.motion.clipset`)."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,9 @@ def get_motion(name_or_path: str | Path) -> MotionClip:
     """A motion by preset name or by file.
 
     Args:
-        name_or_path: name of a preset (no folder, no ending), or a motion file: this project's ``.npz``, AMASS,
-            BEAT2 or TalkSHOW (see :mod:`pipeline.motion.readers`).
+        name_or_path: name of a preset (no folder, no ending); ``ted:NAME`` for a clip of the configured set
+            (:mod:`pipeline.motion.clipset`); or a motion file: this project's ``.npz``, AMASS, BEAT2 or TalkSHOW (see
+            :mod:`pipeline.motion.readers`).
 
     Returns:
         The checked clip.
@@ -87,6 +90,10 @@ def get_motion(name_or_path: str | Path) -> MotionClip:
     text = str(name_or_path)
     if not text or "\0" in text:
         raise PipelineError("No motion was given: name a preset or a motion file.")
+    if text.startswith(PREFIX):
+        from .clipset import get_clip
+
+        return get_clip(text.removeprefix(PREFIX))
     preset = motions_folder() / f"{text}.npz"
     if Path(text).name == text and Path(text).suffix == "" and preset.is_file():
         return load_clip(preset)
