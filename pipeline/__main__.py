@@ -48,7 +48,10 @@ def _fit_parser(commands: Any) -> None:
     p.add_argument("--quality", choices=("fast", "default", "full"), default="default")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--consent", choices=tuple(CONSENT_BASES), help="recorded in the avatar: whose photo it is")
-    p.add_argument("--labels", action="append", default=[], metavar="DIR", help="what `label` made; may be repeated")
+    p.add_argument("--labels", action="append", default=[], metavar="DIR",
+                   help="what `label` made, or a folder of pictures of the person; may be repeated")  # fmt: skip
+    p.add_argument("--footage", action="append", default=[], metavar="VIDEO",
+                   help="a few seconds of the person in the same clothes; may be repeated")  # fmt: skip
     _device(p)
     _body(p)
     _common(p)
@@ -121,7 +124,7 @@ def _fit(args: argparse.Namespace) -> None:
     console.check_writable(out.parent if out.suffix == ".avatar" else out)
     with console.progress_bar(args.json) as progress:
         avatar = api.fit(args.photo, body=args.body, quality=args.quality, seed=args.seed, consent=args.consent,
-                         labels=args.labels, device=args.device, progress=progress)  # fmt: skip
+                         labels=args.labels, footage=args.footage, device=args.device, progress=progress)  # fmt: skip
         avatar.save(out)
     result = {"avatar": str(out), "gaussian_count": len(avatar), **avatar.meta}
     console.emit(result, f"{api.describe(avatar)}\nThe avatar is in {out}.", args.json)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from mimicmotion_toys import mesh_observation, write_tiny_weights
 
+from pipeline.labels.identity import ColourReference
 from pipeline.labels.mimicmotion.driving import drive, keypoints, reference_pose, turned
 from pipeline.labels.mimicmotion.memory import MemoryPlan
-from pipeline.labels.mimicmotion.quality import BodyQualityLimits, ColourReference, judge
+from pipeline.labels.mimicmotion.quality import BodyQualityLimits, judge
 from pipeline.labels.mimicmotion.retrack import Retracked
 from pipeline.labels.mimicmotion.stage import BodyLabelConfig, make_body_labels
 from pipeline.types import Detections, MotionClip, PipelineError
@@ -231,7 +232,7 @@ def test_photo_to_avatar_with_labels(body, astronaut, tmp_path):
 
 
 def test_labels_of_another_photo_are_not_taken(body, photo, clip, tmp_path):
-    from pipeline.labels.verb import open_labels
+    from pipeline.labels.gather import open_labels
 
     made = make_body_labels(photo, [clip], body, Copies(), config=CONFIG, root=tmp_path, tracker=trusting_tracker)
     assert len(open_labels(made.folders, photo)) == 3

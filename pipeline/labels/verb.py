@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pipeline import weights
 from pipeline.console import Progress
-from pipeline.types import Array, MotionClip, Observation, PipelineError, PseudoLabel
+from pipeline.types import Array, MotionClip, Observation, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
@@ -61,26 +59,6 @@ def label(
     return make_body_labels(
         observation, clips, model, generator, dwpose=open_dwpose(device), config=config, root=root, progress=progress
     )
-
-
-def open_labels(folders: Sequence[str | Path], observation: Observation) -> list[PseudoLabel]:
-    """Read label folders for the fit of a photo.
-
-    Raises:
-        PipelineError: a folder without labels, or labels of another person or body model.
-    """
-    from pipeline.labels import load_labels
-
-    out: list[PseudoLabel] = []
-    for folder in folders:
-        labels = load_labels(Path(folder))
-        if not labels:
-            raise PipelineError(f"{folder} holds no labels; name a folder that `label` printed.")
-        betas = labels[0].params.betas
-        if betas.shape != observation.params.betas.shape or np.abs(betas - observation.params.betas).max() > 1e-3:
-            raise PipelineError(f"The labels in {folder} are of another photo or body model; make them anew.")
-        out += labels
-    return out
 
 
 def choose_plan(vram: float | None, device: str = "cuda") -> MemoryPlan:

@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.body import BodyModel
-from pipeline.labels.mimicmotion.driving import DEPTH_HEIGHT
+from pipeline.labels.identity import ColourReference
 from pipeline.labels.mimicmotion.retrack import Retracked
-from pipeline.types import Array, BodyParams, Camera, Observation
+from pipeline.types import Array, Camera
 
 BODY_POINTS = slice(0, 17)
 HANDS = {"left": slice(91, 112), "right": slice(112, 133)}
-TORSO_STRIDE = 23
-"""Every so many vertices of torso and head are looked at for their colour."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class BodyQualityLimits:
     Attributes:
         agreement: mean distance of seen body keypoints to those asked for, percent of the person's height.
         body, face, hand: reprojection error after re-tracking, percent of the person's height.
-        identity: drift of the colours on torso and head, see :func:`colour_drift`.
+        identity: drift of the colours on torso and head, see :class:`ColourReference`.
     """
 
     agreement: float = 5.0
@@ -101,58 +98,3 @@ def keypoint_agreement(asked: Array, asked_scores: Array, tracked: Retracked) ->
         return float("nan")
     gaps = np.linalg.norm(seen[both, :2] - asked[BODY_POINTS][both], axis=1)
     return float(gaps.mean() / max(tracked.height, 1.0) * 100)
-
-
-class ColourReference:
-    """The photo's colours at points of torso and head, to tell whether another picture shows the same person.
-
-    Args:
-        observation: the photo, understood. body: its body model.
-    """
-
-    def __init__(self, observation: Observation, body: BodyModel) -> None:
-        regions = [np.asarray(body.regions[name]) for name in ("torso", "face") if name in body.regions]
-        chosen = np.flatnonzero(np.logical_or.reduce(regions)) if regions else np.arange(len(body.v_template))
-        self._body, self._ids = body, chosen[::TORSO_STRIDE]
-        self._colours, self._seen = self._look(observation.image, observation.params, observation.camera)
-        alpha, _ = self._look(np.repeat(observation.alpha[..., None], 3, -1), observation.params, observation.camera)
-        self._seen &= alpha[:, 0] > 0.9
-
-    def drift(self, frame: Array, params: BodyParams, camera: Camera) -> float:
-        """Median colour distance at the points that both pictures show, at equal mean brightness; NaN below 20 points.
-
-        Args:
-            frame: (H, W, 3) float 0..1. params, camera: its body and camera.
-        """
-        colours, seen = self._look(frame, params, camera)
-        both = seen & self._seen
-        return colour_drift(colours[both], self._colours[both])
-
-    def _look(self, image: Array, params: BodyParams, camera: Camera) -> tuple[Array, Array]:
-        """Smoothed colours (n, 3) at the points, and which of them face the camera inside the picture."""
-        import cv2
-
-        from pipeline.perceive.photo import posed_vertices
-        from pipeline.render import rasterize_mesh
-
-        vertices = posed_vertices(self._body, params)
-        xy, depth = camera.project(vertices[self._ids])
-        scale = min(1.0, DEPTH_HEIGHT / camera.height)
-        small = camera.resized(max(1, round(camera.width * scale)), max(1, round(camera.height * scale)))
-        surface = np.asarray(rasterize_mesh(vertices, self._body.faces, small).depth)
-        column, row = (xy * scale).astype(int).T
-        inside = (xy >= 0).all(1) & (column < small.width) & (row < small.height)
-        nearest = surface[np.clip(row, 0, small.height - 1), np.clip(column, 0, small.width - 1)]
-        seen = inside & np.isfinite(nearest) & (depth < nearest + 0.02)
-        smooth = cv2.GaussianBlur(np.asarray(image, np.float32), (0, 0), max(camera.width / 150, 0.6))
-        places = xy.astype(np.float32)[:, None] - 0.5
-        colours = cv2.remap(smooth, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-        return colours, seen
-
-
-def colour_drift(colours: Array, photo: Array) -> float:
-    """Median distance of colours (n, 3) in 0..1 after matching their mean brightness; NaN below 20 points."""
-    if len(colours) < 20:
-        return float("nan")
-    gain = np.clip(photo.mean() / max(float(colours.mean()), 1e-3), 0.5, 2.0)
-    return float(np.median(np.linalg.norm(colours * gain - photo, axis=1)))

@@ -28,9 +28,10 @@ from pipeline.labels.files import (
     save_label,
     save_report,
 )
+from pipeline.labels.identity import ColourReference
 from pipeline.labels.mimicmotion.driving import Driving, drive, reference_pose
 from pipeline.labels.mimicmotion.dwpose import DWPose
-from pipeline.labels.mimicmotion.quality import BodyQualityLimits, ColourReference, judge
+from pipeline.labels.mimicmotion.quality import BodyQualityLimits, judge
 from pipeline.labels.mimicmotion.retrack import Retracked, retrack
 from pipeline.types import Array, MotionClip, Observation, PipelineError, PseudoLabel
 

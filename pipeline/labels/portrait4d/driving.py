@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.labels.choice import farthest_points
 from pipeline.labels.portrait4d.align import align, mediapipe_points
 from pipeline.labels.portrait4d.faces import MAX_YAW, FaceFinder, pupil_distance, rough_yaw
 from pipeline.labels.portrait4d.quality import expression_features
@@ -113,12 +114,4 @@ def varied(faces: Sequence[AlignedFace], count: int) -> list[int]:
     if not faces:
         return []
     features = np.stack([expression_features(f.face) for f in faces])
-    spread = np.maximum(features.std(0), 0.02)
-    features = (features - np.median(features, 0)) / spread
-    chosen = [int(np.linalg.norm(features, axis=1).argmin())]
-    nearest = np.linalg.norm(features - features[chosen[0]], axis=1)
-    while len(chosen) < min(count, len(faces)):
-        chosen.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, np.linalg.norm(features - features[chosen[-1]], axis=1))
-        nearest[chosen] = -1
-    return chosen
+    return farthest_points(features / np.maximum(features.std(0), 0.02), count)
