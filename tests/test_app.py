@@ -129,15 +129,21 @@ def video_facts(path: str) -> tuple[int, int, int]:
 
 
 def frozen(api):
-    """What may not change without a decision: endpoints, and names, types and defaults of what goes in and out."""
-    keys_in, keys_out = (
-        ("parameter_name", "parameter_has_default", "parameter_default", "python_type"),
-        ("python_type",),
-    )
+    """What may not change without a decision: endpoints, and names, types and defaults of what goes in and out.
+
+    The names of motions may change: new ones are welcome.
+    """
+
+    def parameter(p):
+        named = p["parameter_name"] == "motion"
+        kind = "a motion's name" if named else p["python_type"]["type"]
+        default = None if named else p["parameter_default"]
+        return {"name": p["parameter_name"], "type": kind, "optional": p["parameter_has_default"], "default": default}
+
     return {
         name: {
-            "parameters": [{k: p[k] for k in keys_in} for p in info["parameters"]],
-            "returns": [{"python_type": r["python_type"]} for r in info["returns"]],
+            "parameters": [parameter(p) for p in info["parameters"]],
+            "returns": [r["python_type"]["type"] for r in info["returns"]],
         }
         for name, info in sorted(api.items())
     }

@@ -201,7 +201,10 @@ def _connect(
         video,
         advice,
     ]
-    avatar["delete"].click(delete_everything, [token, photo, talk["own"]], cleared, **QUICK)
+    avatar["delete"].click(
+        delete_everything, [token, photo, talk["own"]], cleared, show_progress="hidden", concurrency_limit=None,
+        api_visibility="private",
+    )  # fmt: skip
     _api_only(photo, consent, settings, talk, token)
 
 
