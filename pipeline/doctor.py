@@ -105,10 +105,13 @@ def _mesh_mask() -> dict[str, str]:
 
 def _motions() -> dict[str, str]:
     from pipeline.motion import list_presets
+    from pipeline.motion.clipset import configured, part
 
-    count = len(list_presets())
+    count, weight = len(list_presets()), part()
+    if configured():
+        return _row("motions", FULL, f"{count} authored presets, and the clips of the set that the settings name")
     return _row("motions", EMBEDDED if count else ABSENT, f"{count} authored presets in motions/",
-                "track your own video, or give any SMPL-X .npz clip")  # fmt: skip
+                f"track your own video, give any SMPL-X .npz clip, or {weight.how()}")  # fmt: skip
 
 
 PARTS: dict[str, Callable[[], dict[str, str]]] = {

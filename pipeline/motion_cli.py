@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console
+from pipeline.types import PipelineError
 
 Common = Callable[[argparse.ArgumentParser], None]
 
@@ -19,10 +20,30 @@ def add_parsers(commands: Any, common: Common, with_body: Common) -> None:
         commands: subparsers of the main parser.
         common: adds ``--json`` and ``--debug``; ``with_body``: these and ``--body``.
     """
-    p = commands.add_parser("motions", help="the motions there are; `motions preview`, `motions stats`")
+    _motions_parser(commands, common, with_body)
+    _ted_parser(commands, with_body)
+
+
+def _motions_parser(commands: Any, common: Common, with_body: Common) -> None:
+    p = commands.add_parser("motions", help="list the motions; `motions preview`, `motions stats`, `motions sheet`")
+    actions = p.add_subparsers(dest="action", metavar="ACTION")
     common(p)
     p.set_defaults(run=_list)
-    _ted_parser(commands, with_body)
+    show = actions.add_parser("preview", help="small looping figures of lines, one .webp for each motion")
+    show.add_argument("names", nargs="*", metavar="NAME", help="preset or motion file")
+    show.add_argument("--all", action="store_true", help="all motions that come with the package")
+    show.add_argument("--out", required=True, metavar="DIR")
+    common(show)
+    show.set_defaults(run=_preview)
+    stats = actions.add_parser("stats", help="speed, jerk, range and joint limits of the presets beside other clips")
+    stats.add_argument("clips", nargs="*", metavar="CLIP.npz|VIDEO", help="to compare the presets with")
+    with_body(stats)
+    stats.set_defaults(run=_stats)
+    sheet = actions.add_parser("sheet", help="one picture of an avatar in every preset")
+    sheet.add_argument("avatar", metavar="AVATAR", help="what `fit` wrote")
+    sheet.add_argument("--out", required=True, metavar="SHEET.jpg")
+    with_body(sheet)
+    sheet.set_defaults(run=_sheet)
 
 
 def _ted_parser(commands: Any, with_body: Common) -> None:
@@ -43,8 +64,64 @@ def _list(args: argparse.Namespace) -> None:
     from pipeline import api
 
     motions = api.list_motions()
-    lines = [f"{m['name']:<18} {m['seconds']:5.1f} s  {m['description']}" for m in motions]
+    lines = [f"{m['name']:<18} {m['seconds']:5.1f} s  {m['description']} ({', '.join(m['tags'])})" for m in motions]
     console.emit({"motions": motions}, "\n".join(lines), args.json)
+
+
+def _preview(args: argparse.Namespace) -> None:
+    from pipeline.motion import get_motion, list_presets
+    from pipeline.motion.preview import write_preview
+
+    names = [*args.names, *(p.name for p in list_presets() if args.all and p.name not in args.names)]
+    if not names:
+        raise PipelineError("No motion was named; give names, or --all.")
+    out = Path(args.out)
+    console.check_writable(out)
+    clips = [(Path(name).stem.removeprefix("ted:"), get_motion(name)) for name in names]
+    files = {}
+    with console.progress_bar(args.json) as progress:
+        for i, (name, clip) in enumerate(clips):
+            files[name] = str(write_preview(clip, out / f"{name}.webp"))
+            progress("drawing", (i + 1) / len(clips))
+    console.emit({"previews": files}, "\n".join(files.values()), args.json)
+
+
+def _stats(args: argparse.Namespace) -> None:
+    from pipeline import api
+    from pipeline.motion import get_motion, list_presets
+    from pipeline.motion.statistics import motion_statistics
+
+    with console.progress_bar(args.json) as progress:
+        body = api.get_body(args.body) if args.clips else None
+        others = {Path(c).name: api.load_motion(c, body=body, progress=progress) for c in args.clips}
+    groups = {"presets": {p.name: get_motion(p.name) for p in list_presets()}, "compared with": others}
+    result = {g: {n: motion_statistics(c).as_dict() for n, c in clips.items()} for g, clips in groups.items()}
+    console.emit(result, _stats_text(result), args.json)
+
+
+def _stats_text(groups: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Lowest to highest value of every statistic, per group; a star where presets go beyond the others' highest."""
+    names = list(next(iter(groups["presets"].values())))
+    used = {g: clips for g, clips in groups.items() if clips}
+    lines = [f"{'':<20}" + "".join(f"{f'{g} ({len(clips)})':>24}" for g, clips in used.items())]
+    for name in names:
+        ranges = [(min(r[name] for r in c.values()), max(r[name] for r in c.values())) for c in used.values()]
+        beyond = len(ranges) > 1 and ranges[0][1] > ranges[1][1]
+        cells = "".join(f"{f'{low:.3g} to {high:.3g}':>24}" for low, high in ranges)
+        lines.append(f"{name:<20}{cells}{' *' if beyond else ''}")
+    return "\n".join(lines)
+
+
+def _sheet(args: argparse.Namespace) -> None:
+    from pipeline import api
+    from pipeline.contact_sheet import write_presets
+
+    if Path(args.out).suffix.lower() not in (".jpg", ".jpeg", ".png"):
+        raise PipelineError(f"A contact sheet is written as .jpg or .png, not as '{Path(args.out).name}'.")
+    console.check_writable(Path(args.out).absolute().parent)
+    with console.progress_bar(args.json) as progress:
+        write_presets(api.load_avatar(args.avatar, body=args.body), args.out, progress)
+    console.emit({"sheet": args.out}, args.out, args.json)
 
 
 def _build(args: argparse.Namespace) -> None:

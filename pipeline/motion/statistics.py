@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from ..types import Array, MotionClip
+from ..types import Array, MotionClip, PipelineError
 from .kinematics import joint_positions, local_to_global
 from .rotations import aa_to_matrix, matrix_to_aa
 from .skeleton import ARKIT, INDEX, mean_joints
@@ -64,7 +64,13 @@ def local_rotations(clip: MotionClip) -> Array:
 
 
 def motion_statistics(clip: MotionClip) -> MotionStatistics:
-    """Measure a clip of four frames or more (around its seam too, when it is a loop)."""
+    """Measure a clip of four frames or more (around its seam too, when it is a loop).
+
+    Raises:
+        PipelineError: fewer frames.
+    """
+    if len(clip) < 4:
+        raise PipelineError(f"A clip of {len(clip)} frames has no statistics; take one of four frames or more.")
     looped = clip.meta.get("loop") is True
     local, joints = joint_paths(clip)
     wrists = joints[:, [INDEX["left_wrist"], INDEX["right_wrist"]]]
