@@ -70,6 +70,10 @@ def _animate_parser(commands: Any) -> None:
     p.add_argument("--fps", type=float, default=30.0, help="frames per second (default 30)")
     p.add_argument("--size", type=_size, default=(576, 1024), metavar="WxH", help="default 576x1024")
     p.add_argument("--amplitude", type=float, default=1.0, help="size of the movement, 0..1.5 (default 1)")
+    p.add_argument("--mirror", action="store_true", help="exchange left and right")
+    p.add_argument("--speed", type=float, default=1.0, help="0.25..4 times as fast (default 1)")
+    p.add_argument("--loop", type=float, metavar="SECONDS", help="repeat the motion without a jump for so long")
+    p.add_argument("--then", action="append", default=[], metavar="MOTION", help="fade into another; may be repeated")
     _device(p)
     _body(p)
     _common(p)
@@ -92,6 +96,8 @@ def _video_parsers(commands: Any) -> None:
     reenact.add_argument(
         "--max-seconds", type=float, default=30.0, help="use at most so much of the video (default 30)"
     )
+    reenact.add_argument("--footage-seconds", type=float, metavar="S",
+                         help="score with and without the first S seconds as footage, on the rest")  # fmt: skip
     reenact.set_defaults(run=_reenact)
     for p in (track, reenact):
         _body(p)
@@ -133,6 +139,7 @@ def _fit(args: argparse.Namespace) -> None:
 def _animate(args: argparse.Namespace) -> None:
     from pipeline import api
     from pipeline.animation import View
+    from pipeline.motion import Playback
 
     view = View(args.yaw, args.pitch, args.orbit, args.background, args.size, args.fps)
     view.check(args.out)
@@ -140,7 +147,8 @@ def _animate(args: argparse.Namespace) -> None:
     with console.progress_bar(args.json) as progress:
         progress("opening the avatar", 0.0)
         avatar = api.load_avatar(args.avatar, body=args.body)
-        video = api.animate(avatar, args.motion, args.out, view=view, amplitude=args.amplitude, device=args.device,
+        video = api.animate(avatar, args.motion, args.out, view=view, amplitude=args.amplitude, then=args.then,
+                            playback=Playback(args.mirror, args.speed, args.loop), device=args.device,
                             progress=progress)  # fmt: skip
     text = f"{video.path}: {video.frames} frames, {video.size[0]}x{video.size[1]}, {video.speed:.1f} frames per second."
     console.emit(video.to_json(), text, args.json)
@@ -178,7 +186,13 @@ def _reenact(args: argparse.Namespace) -> None:
     console.check_writable(Path(args.out))
     with console.progress_bar(args.json) as progress:
         result = api.reenact(args.video, args.out, body=args.body, quality=args.quality, seed=args.seed,
-                             max_seconds=args.max_seconds, progress=progress)  # fmt: skip
+                             max_seconds=args.max_seconds, footage_seconds=args.footage_seconds,
+                             progress=progress)  # fmt: skip
+    if args.footage_seconds is not None:
+        without, taught = (result[k]["mask"]["psnr"] for k in ("photo", "footage"))
+        text = (f"Inside the mask, on the {result['scored_frames']} frames after the footage: {without:.2f} dB from the "
+                f"photo alone, {taught:.2f} dB with footage ({result['footage_gain_psnr_mask']:+.2f} dB).")  # fmt: skip
+        return console.emit(result, text, args.json)
     gain = f"{result['gain_psnr_mask']:+.2f} dB inside the mask, {result['gain_psnr_full']:+.2f} dB on white"
     text = f"{args.out}/comparison.mp4: {result['frames']} frames; against the still photo {gain}."
     console.emit(result, text, args.json)

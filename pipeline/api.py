@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pipeline.animation import Video, View
     from pipeline.avatar import Avatar
     from pipeline.body import BodyModel
+    from pipeline.motion import Playback
 
 VIDEO_SUFFIXES = {".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v"}
 QUALITIES = ("fast", "default", "full")
@@ -286,6 +287,8 @@ def animate(
     *,
     view: View | None = None,
     amplitude: float = 1.0,
+    playback: Playback | None = None,
+    then: Sequence[str | Path | MotionClip] = (),
     device: str = "auto",
     progress: Progress | None = None,
 ) -> Video:
@@ -293,7 +296,8 @@ def animate(
 
     Args:
         avatar: an avatar or where it was saved.
-        motion: a preset's name, a clip file, a video, or a clip.
+        motion: a preset's name, a clip file, a video, or a clip; ``then``: further ones, faded into.
+        playback: mirror, speed, loop (:class:`pipeline.motion.Playback`).
         out: ``.mp4``, ``.webm``, or a folder for PNG frames.
         view: camera, background, size, rate.
         amplitude: size of the movement, 0..1.5.
@@ -303,12 +307,14 @@ def animate(
         PipelineError: anything that the user can put right; nothing is left behind.
     """
     from pipeline import animation
+    from pipeline.motion import Playback, arrange
 
     view = view or animation.View()
     view.check(out)
     if isinstance(avatar, (str, os.PathLike)):
         avatar = load_avatar(avatar)
-    clip = load_motion(motion, body=avatar.body, progress=progress)
+    clips = [load_motion(m, body=avatar.body, progress=progress) for m in (motion, *then)]
+    clip = arrange(clips, playback or Playback())
     return animation.animate(
         avatar, clip, out, view=view, amplitude=amplitude, progress=progress, device=device
     )
@@ -322,10 +328,22 @@ def reenact(
     quality: str = "default",
     seed: int = 0,
     max_seconds: float = 30.0,
+    footage_seconds: float | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The self-driven test on a video; see :func:`pipeline.evaluate.reenact.reenact`."""
+    """The self-driven test on a video; see :func:`pipeline.evaluate.reenact.reenact`.
+
+    With ``footage_seconds`` the beginning of the video serves as footage, and the rest is scored with and without it;
+    see :func:`pipeline.evaluate.footage.reenact_with_footage`.
+    """
     check_video(video)
+    if footage_seconds is not None:
+        from pipeline.evaluate.footage import reenact_with_footage
+
+        return reenact_with_footage(
+            video, out, body=get_body(body), footage_seconds=footage_seconds, quality=quality, seed=seed,
+            max_seconds=max_seconds, progress=progress or _silent,
+        )  # fmt: skip
     from pipeline.evaluate.reenact import reenact as run
 
     return run(video, out, body=get_body(body), quality=quality, seed=seed, max_seconds=max_seconds,
