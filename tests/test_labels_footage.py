@@ -45,7 +45,7 @@ def sighting(photo, shift=0.0, image=None, errors=None, face=None):
 
 
 def judged(seen, photo, body, **changes):
-    return footage._judged(seen, photo, body, FootageConfig(**changes), "clip.mp4")
+    return footage.judge(seen, photo, body, FootageConfig(**changes), "clip.mp4")
 
 
 def test_choice_is_varied_and_repeatable():

@@ -102,7 +102,7 @@ def footage_labels(
     """
     config = config or FootageConfig()
     seen = seen_in_video(Path(video), observation, body, config.seconds, config.least, progress)
-    return _judged(seen, observation, body, config, Path(video).name)
+    return judge(seen, observation, body, config, Path(video).name)
 
 
 def picture_labels(
@@ -117,7 +117,8 @@ def picture_labels(
     paths = pictures_in(Path(folder))
     if not paths:
         raise PipelineError(f"{folder} holds no pictures and no labels; name a folder with frames of the person.")
-    return _judged(seen_in_pictures(paths, observation, body, progress), observation, body, config, Path(folder).name)
+    seen = seen_in_pictures(paths, observation, body, progress)
+    return judge(seen, observation, body, config or FootageConfig(), Path(folder).name)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -125,11 +126,18 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURES and p.is_file())
 
 
-def _judged(
-    seen: Sequence[Sighting | None], observation: Observation, body: BodyModel, config: FootageConfig | None, name: str
+def judge(
+    seen: Sequence[Sighting | None], observation: Observation, body: BodyModel, config: FootageConfig, name: str
 ) -> FootageLabels:
-    """Judge the tracked frames and keep a varied choice of the good ones."""
-    config = config or FootageConfig()
+    """Judge tracked frames and keep a varied choice of the good ones.
+
+    Args:
+        seen: frames, None where nobody was found. observation: the photo. body: body model. config: settings.
+        name: what the footage is called in messages.
+
+    Raises:
+        PipelineError: another person or other clothes, or no usable frame.
+    """
     limits, dropped = config.limits, Counter[str]()
     found = [s for s in seen if s is not None]
     dropped["nobody was found"] = len(seen) - len(found)

@@ -19,7 +19,14 @@ from pipeline.perceive.photo import crop_detections, person_height_pixels, photo
 from pipeline.perceive.register import RegisterConfig, Registration, register
 from pipeline.perceive.report import part_errors
 from pipeline.perceive.targets import build_targets
-from pipeline.perceive.track import DENSE_STAGES, FLOW_HEIGHT, detect_video, track_video
+from pipeline.perceive.track import (
+    DENSE_STAGES,
+    FLOW_HEIGHT,
+    TrackResult,
+    VideoDetections,
+    detect_video,
+    track_video,
+)
 from pipeline.types import Array, BodyParams, Camera, Detections, Observation, PipelineError
 from pipeline.video import VideoReader
 
@@ -100,11 +107,23 @@ def seen_in_video(
         found, body, size=size, betas=photo.params.betas, reference=photo,
         progress=lambda stage, share: tell(f"footage: {stage}", share),
     )  # fmt: skip
+    return sightings_of(tracked, found, body)
+
+
+def sightings_of(
+    tracked: TrackResult, found: VideoDetections, body: BodyModel, frames: int | None = None
+) -> list[Sighting | None]:
+    """Some frames of a tracked video, evenly spread over its first ``frames`` (all by default).
+
+    Args:
+        tracked: the video, tracked with the photo's shape. found: its detections. body: body model.
+    """
     registration, camera = tracked.registration, tracked.camera
     errors = part_errors(registration, tracked.targets, person_height_pixels(body, registration, camera))
-    kept = {int(f) for f in np.linspace(0, len(tracked) - 1, min(KEPT, len(tracked)))}
+    count = min(frames or len(tracked), len(tracked))
+    kept = {int(f) for f in np.linspace(0, count - 1, min(KEPT, count))}
     out = []
-    with VideoReader(path, max_seconds=seconds, max_side=found.max_side) as reader:
+    with VideoReader(found.path, max_seconds=(count + 1) / found.fps, max_side=found.max_side) as reader:
         for f, (seen, frame) in enumerate(zip(found.frames, reader, strict=False)):
             if f in kept:
                 inside = None if seen is None else crop_detections(seen, tracked.window)
