@@ -190,7 +190,7 @@ def _reenact(args: argparse.Namespace) -> None:
                              progress=progress)  # fmt: skip
     if args.footage_seconds is not None:
         without, taught = (result[k]["mask"]["psnr"] for k in ("photo", "footage"))
-        text = (f"Inside the mask, on the {result['scored_frames']} frames after the footage: {without:.2f} dB from the "
+        text = (f"Inside the mask, on {result['scored_frames']} frames after the footage: {without:.2f} dB from the "
                 f"photo alone, {taught:.2f} dB with footage ({result['footage_gain_psnr_mask']:+.2f} dB).")  # fmt: skip
         return console.emit(result, text, args.json)
     gain = f"{result['gain_psnr_mask']:+.2f} dB inside the mask, {result['gain_psnr_full']:+.2f} dB on white"
