@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline import console, export_cli, motion_cli, weights_cli
+from pipeline import console, export_cli, motion_cli, verify_cli, weights_cli
 from pipeline.evaluate import cli as evaluate_cli
 from pipeline.labels import cli as labels_cli
 from pipeline.provenance import CONSENT_BASES
@@ -70,6 +70,7 @@ def _animate_parser(commands: Any) -> None:
     p.add_argument("--fps", type=float, default=30.0, help="frames per second (default 30)")
     p.add_argument("--size", type=_size, default=(576, 1024), metavar="WxH", help="default 576x1024")
     p.add_argument("--amplitude", type=float, default=1.0, help="size of the movement, 0..1.5 (default 1)")
+    p.add_argument("--label", action="store_true", help='write "AI-generated" into a corner')
     p.add_argument("--mirror", action="store_true", help="exchange left and right")
     p.add_argument("--speed", type=float, default=1.0, help="0.25..4 times as fast (default 1)")
     p.add_argument("--loop", type=float, metavar="SECONDS", help="repeat the motion without a jump for so long")
@@ -118,6 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.set_defaults(run=_doctor)
     p.add_argument("--weights", action="store_true", help="the table of optional weights instead")
     weights_cli.add_parser(commands, _common)
+    verify_cli.add_parser(commands, _common)
     labels_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
     evaluate_cli.add_parsers(commands, lambda p: (_body(p), _common(p)))
     return parser
@@ -141,7 +143,7 @@ def _animate(args: argparse.Namespace) -> None:
     from pipeline.animation import View
     from pipeline.motion import Playback
 
-    view = View(args.yaw, args.pitch, args.orbit, args.background, args.size, args.fps)
+    view = View(args.yaw, args.pitch, args.orbit, args.background, args.size, args.fps, args.label)
     view.check(args.out)
     console.check_writable(Path(args.out).absolute().parent)
     with console.progress_bar(args.json) as progress:

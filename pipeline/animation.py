@@ -41,6 +41,7 @@ class View:
         background: ``"photo"`` (the photo's own, with the person removed), ``"#rrggbb"`` or ``"transparent"``.
         size: (width, height) in pixels.
         fps: frames per second.
+        label: write "AI-generated" into a corner.
     """
 
     yaw: float = 0.0
@@ -49,6 +50,7 @@ class View:
     background: str = "photo"
     size: tuple[int, int] = (576, 1024)
     fps: float = 30.0
+    label: bool = False
 
     def check(self, out: str | Path) -> None:
         """Refuse what cannot be drawn or written.
@@ -166,10 +168,17 @@ def person_center(avatar: Avatar) -> Array:
 
 
 class Encoder:
-    """Hands frames to a :class:`VideoWriter` on a thread of its own, so that drawing and encoding overlap."""
+    """Hands frames to a :class:`VideoWriter` on a thread of its own, so that drawing and encoding overlap.
 
-    def __init__(self, writer: VideoWriter, ahead: int = 8) -> None:
-        self._writer = writer
+    Args:
+        writer: where the frames go. ahead: how many may wait.
+        prepare: what is done to each frame first, on that thread.
+    """
+
+    def __init__(
+        self, writer: VideoWriter, ahead: int = 8, prepare: Callable[[Array], Array] = lambda frame: frame
+    ) -> None:
+        self._writer, self._prepare = writer, prepare
         self._queue: queue.Queue[Array | None] = queue.Queue(maxsize=ahead)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="encoder", daemon=True)
@@ -179,7 +188,7 @@ class Encoder:
         while (frame := self._queue.get()) is not None:
             if self._error is None:
                 try:
-                    self._writer.write(frame)
+                    self._writer.write(self._prepare(frame))
                 except BaseException as error:
                     self._error = error
 
@@ -259,7 +268,7 @@ def animate(
     progress: Callable[[str, float], None] | None = None,
     device: str = "auto",
 ) -> Video:
-    """Write a video of an avatar that makes a motion.
+    """Write a video of an avatar that makes a motion: marked, and signed last (:mod:`pipeline.provenance`).
 
     Args:
         avatar: whom.
@@ -292,13 +301,16 @@ def animate_steps(
     Returns (as the generator's value): the :class:`Video`.
     """
     from pipeline.media import VideoWriter
+    from pipeline.provenance import Stamp
 
     view = view or View()
     view.check(out)
     poses = pose_sequence(avatar, clip, view.fps, amplitude)
     started = time.perf_counter()
     alpha = view.background == "transparent"
-    with VideoWriter(out, view.fps, view.size, alpha=alpha) as writer, Encoder(writer) as encoder:
+    stamp = Stamp.of(avatar.meta, view.size, motion=clip, label=view.label)
+    writing = VideoWriter(out, view.fps, view.size, alpha=alpha, seal=stamp.seal)
+    with writing as writer, Encoder(writer, prepare=stamp.mark) as encoder:
         for i, frame in enumerate(draw_frames(avatar, poses, view, device)):
             encoder.write(frame)
             yield (i + 1) / len(poses)

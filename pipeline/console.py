@@ -74,14 +74,15 @@ def emit(result: dict[str, Any], text: str, as_json: bool) -> None:
     print(json.dumps(result, allow_nan=False, default=str) if as_json else text, flush=True)
 
 
-def run(command: Callable[[], None], *, as_json: bool, debug: bool) -> int:
+def run(command: Callable[[], int | None], *, as_json: bool, debug: bool) -> int:
     """Run a command and turn how it ended into an exit code.
 
     A :class:`PipelineError` is one sentence on standard error (with ``--json`` also ``{"error": ...}`` on standard
-    output), exit code 1. Ctrl-C is 130. Anything unexpected is reported in one line, with a traceback only when asked.
+    output), exit code 1. Ctrl-C is 130. A command may return a code of its own. Anything unexpected is reported in one
+    line, with a traceback only when asked.
     """
     try:
-        command()
+        return command() or EXIT_OK
     except KeyboardInterrupt:
         return _fail("Stopped; nothing was written.", EXIT_INTERRUPTED, as_json)
     except BrokenPipeError:  # the reader of our output went away
@@ -100,7 +101,6 @@ def run(command: Callable[[], None], *, as_json: bool, debug: bool) -> int:
         name = type(error).__name__
         return _fail(f"Something unexpected went wrong ({name}: {error}); run again with --debug and report it.",
                      EXIT_FAILED, as_json)  # fmt: skip
-    return EXIT_OK
 
 
 def _fail(sentence: str, code: int, as_json: bool) -> int:

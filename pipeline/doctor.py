@@ -114,6 +114,20 @@ def _motions() -> dict[str, str]:
                 f"track your own video, give any SMPL-X .npz clip, or {weight.how()}")  # fmt: skip
 
 
+def _credentials() -> dict[str, str]:
+    from pipeline.provenance import MARK_KEY_VARIABLE
+    from pipeline.signing import CERTIFICATE_VARIABLE, KEY_VARIABLE, identity
+
+    if find_spec("c2pa") is None:
+        return _row("credentials", ABSENT, "the package c2pa-python is not installed; no video can be made without it",
+                    "pip install -r requirements.txt")  # fmt: skip
+    mark = "your own key" if os.environ.get(MARK_KEY_VARIABLE) else f"the public key ({MARK_KEY_VARIABLE} is not set)"
+    if os.environ.get(KEY_VARIABLE) or os.environ.get(CERTIFICATE_VARIABLE):
+        return _row("credentials", FULL, f"signed with your {identity().algorithm} key; watermark with {mark}")
+    return _row("credentials", EMBEDDED, f"self-signed, which vouches for nobody; watermark with {mark}",
+                f"set {KEY_VARIABLE} and {CERTIFICATE_VARIABLE}")  # fmt: skip
+
+
 PARTS: dict[str, Callable[[], dict[str, str]]] = {
     "body": _body,
     "keypoints": _keypoints,
@@ -125,6 +139,7 @@ PARTS: dict[str, Callable[[], dict[str, str]]] = {
     "Gaussians": _gaussians,
     "mesh mask": _mesh_mask,
     "motions": _motions,
+    "credentials": _credentials,
 }
 
 

@@ -14,6 +14,7 @@ from pipeline.types import Array, BodyParams, MotionClip, PipelineError
 if TYPE_CHECKING:
     from pipeline.animation import View
     from pipeline.avatar import Avatar
+    from pipeline.provenance import Stamp
 
 SH_C0 = 0.28209479177387814
 """The constant spherical harmonic: a 3DGS file stores (colour - 0.5) / SH_C0."""
@@ -128,12 +129,17 @@ def write_still(avatar: Avatar, params: BodyParams, out: str | Path, view: View)
     Raises:
         PipelineError: a transparent JPEG, or the file cannot be written.
     """
-    from pipeline.media import save_image
+    from PIL import Image
+
+    from pipeline.media import replacing
 
     if view.background == "transparent" and Path(out).suffix.lower() == ".jpg":
         raise PipelineError("JPEG cannot be transparent; give a name that ends in .png.")
     view.check("")
-    save_image(out, next(iter(_frames(avatar, [params], view))))
+    stamp = _stamp(avatar, None, view)
+    with replacing(out) as temporary:
+        Image.fromarray(stamp.mark(next(iter(_frames(avatar, [params], view))))).save(temporary)
+        stamp.seal(temporary)
     return Path(out)
 
 
@@ -164,17 +170,26 @@ def write_moving(
     view.check("")
     poses = pose_sequence(avatar, motion, MOVING_FPS, amplitude)
 
+    stamp = _stamp(avatar, motion, view)
+
     def pictures() -> Iterator[Image.Image]:
         for i, frame in enumerate(_frames(avatar, poses, view)):
             tell("drawing", i / len(poses))
-            yield Image.fromarray(frame)
+            yield Image.fromarray(stamp.mark(frame))
 
     options = {"quality": 80, "method": 2} if suffix == ".webp" else {"optimize": False}
     drawn = pictures()
     first = next(drawn)
     with replacing(out) as temporary:
         first.save(temporary, save_all=True, append_images=drawn, duration=round(1000 / MOVING_FPS), loop=0, **options)
+        stamp.seal(temporary)
     return Path(out)
+
+
+def _stamp(avatar: Avatar, motion: MotionClip | None, view: View) -> Stamp:
+    from pipeline.provenance import Stamp
+
+    return Stamp.of(avatar.meta, view.size, motion=motion, label=view.label)
 
 
 def _frames(avatar: Avatar, poses: Sequence[BodyParams], view: View) -> Iterator[Array]:
@@ -196,8 +211,9 @@ def _write_page(avatar: Avatar, motion: MotionClip | None, out: Path, amplitude:
     packed = b""
     if motion is not None:
         packed = pack_motion(avatar, pose_sequence(avatar, motion, 30.0, amplitude), 30.0)
-    still = io.BytesIO()
-    Image.fromarray(next(draw_frames(avatar, [avatar.params], View()))).save(still, "JPEG", quality=85)
+    still, view = io.BytesIO(), View()
+    frame = _stamp(avatar, motion, view).mark(next(iter(draw_frames(avatar, [avatar.params], view))))
+    Image.fromarray(frame).save(still, "JPEG", quality=85)
     page = standalone_page(pack_scene(avatar), packed, still=still.getvalue())
     with replacing(out) as temporary:
         temporary.write_text(page, "utf-8")

@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,7 @@ MAX_SECONDS = 120.0
 MAX_FPS = 60.0
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,ogg,asf,m4v,gif,wav,mp3,aac,flac"
 INPUT_OPTIONS = ("-protocol_whitelist", "file,pipe", "-format_whitelist", CONTAINERS)
+SIDECAR = ".c2pa"
 NO_VIDEO = "The file holds no video that can be read; use an MP4, MOV, MKV or WebM video."
 
 
@@ -251,6 +252,8 @@ class VideoWriter:
         alpha: frames are (H, W, 4) and keep their transparency (WebM and PNG only).
         crf: quality of the encoder, smaller is better.
         audio: a sound file to go with it, cut to the length of the pictures (MP4 and WebM only).
+        seal: called with the finished file or folder before it gets its name, to sign it; what it leaves beside a
+            file as ``<file>.c2pa`` goes along.
 
     Raises:
         PipelineError: for a name or size that cannot be written, a full disk, a folder that is not writable.
@@ -265,8 +268,10 @@ class VideoWriter:
         alpha: bool = False,
         crf: int = 18,
         audio: str | os.PathLike[str] | None = None,
+        seal: Callable[[Path], None] | None = None,
     ) -> None:
         self.path = Path(path)
+        self._seal = seal
         self.frames = 0
         self._kind = {".mp4": "mp4", ".webm": "webm", "": "png"}.get(self.path.suffix.lower(), "")
         if not self._kind:
@@ -368,9 +373,14 @@ class VideoWriter:
                 self._process.stdin.close()
                 if self._process.wait() != 0:
                     raise self._failure()
+            if self._seal is not None:
+                self._seal(self._temporary)
             self._publish()
         except OSError as error:
             raise self._failure(error) from error
+        except PipelineError:
+            self.abort()
+            raise
 
     def _publish(self) -> None:
         os.chmod(self._temporary, 0o755 if self._kind == "png" else 0o644)
@@ -380,7 +390,11 @@ class VideoWriter:
             os.replace(self._temporary, self.path)
             shutil.rmtree(replaced, ignore_errors=True)
         else:
+            sidecar, beside = (p.with_name(p.name + SIDECAR) for p in (self._temporary, self.path))
+            beside.unlink(missing_ok=True)  # it would be that of another video
             os.replace(self._temporary, self.path)
+            if sidecar.exists():
+                os.replace(sidecar, beside)
 
     def abort(self) -> None:
         """Stop and leave nothing behind; safe to call at any time."""
@@ -391,7 +405,8 @@ class VideoWriter:
         if self._temporary.is_dir():
             shutil.rmtree(self._temporary, ignore_errors=True)
         else:
-            self._temporary.unlink(missing_ok=True)
+            for path in (self._temporary, self._temporary.with_name(self._temporary.name + SIDECAR)):
+                path.unlink(missing_ok=True)
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -409,7 +424,7 @@ class VideoWriter:
 
 
 def _is_frame(path: Path) -> bool:
-    return re.fullmatch(r"frame_\d{5,}\.png", path.name) is not None
+    return re.fullmatch(r"frame_\d{5,}\.png|SHA256SUMS(\.c2pa)?", path.name) is not None
 
 
 def _pad_filter(width: int, height: int) -> str:

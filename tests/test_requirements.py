@@ -71,13 +71,14 @@ def imported_packages() -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 names.add(node.module.split(".")[0])
-    on_index = {"PIL": "pillow", "cv2": "opencv-contrib-python", "skimage": "scikit-image", "yaml": "pyyaml"}
+    on_index = {"PIL": "pillow", "cv2": "opencv-contrib-python", "skimage": "scikit-image", "yaml": "pyyaml",
+                "c2pa": "c2pa-python"}  # fmt: skip
     packages = {on_index.get(name, name.replace("imageio_ffmpeg", "imageio-ffmpeg")) for name in names}
     return packages - set(sys.stdlib_module_names) - {"pipeline"}
 
 
 def test_everything_imported_is_required():
-    optional = {"gsplat", "nvdiffrast", "warp"}
+    optional = {"gsplat", "nvdiffrast", "ray", "warp"}
     assert imported_packages() - optional <= requirement_names("requirements.txt")
 
 

@@ -259,19 +259,22 @@ def _write(
     out: Path, video: Path, made: dict[str, Any], scene: Scene, progress: Progress, clock: Clock
 ) -> dict[str, Any]:
     """Draw, score and write; the files appear in ``out`` only when all three are done."""
-    from pipeline.media import VideoWriter
+    from pipeline.media import VideoWriter, to_uint8
     from pipeline.perceptual import load_lpips
+    from pipeline.provenance import Stamp
 
     scores = Scores(load_lpips(), max(1, len(scene.tracked) // LPIPS_FRAMES))
     still = Layer.of(scene.photo.image, scene.photo.alpha)
     width, height = scene.photo.camera.width, scene.photo.camera.height
+    size = (2 * width, height)
+    stamp = Stamp.of(scene.avatar.meta, size)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
             folder = Path(name)
-            with VideoWriter(folder / "comparison.mp4", scene.tracked.fps, (2 * width, height)) as writer:
+            with VideoWriter(folder / "comparison.mp4", scene.tracked.fps, size, seal=stamp.seal) as writer:
                 for index, real, rendered, placed in layers(scene, video):
-                    writer.write(np.concatenate([real.image, placed], axis=1))
+                    writer.write(stamp.mark(to_uint8(np.concatenate([real.image, placed], axis=1))))
                     if index != scene.source and scene.tracked.found[index]:
                         scores.add(index, real, rendered, still)
                     progress("comparing", (index + 1) / len(scene.tracked))
