@@ -184,7 +184,7 @@ def picture_size(text: str) -> tuple[int, int]:
 
 
 def report(options: argparse.Namespace, device: torch.device) -> dict[str, object]:
-    """Measure: ``timings`` and ``floors`` (ms) by job, ``bandwidth``, ``pairs`` (splat, 16-pixel tile); or ``curves``."""
+    """Measure: ``timings`` and ``floors`` (ms) by job, ``bandwidth``, ``pairs`` (of 16-pixel tiles); or ``curves``."""
     if options.curve:
         return {"curves": [curve._asdict() for curve in curves(device, options.repeats)]}
     camera, speed = body_camera(*options.size), bandwidth(device)

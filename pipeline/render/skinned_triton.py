@@ -17,6 +17,7 @@ from pipeline.render.triton_gaussians import (
     camera_tensor,
     empty_projected,
     on_device,
+    plain,
     sort_pairs,
 )
 from pipeline.types import Array, Camera, PipelineError
@@ -79,7 +80,7 @@ class TritonRenderer:
         means: Array | Tensor | None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Premultiplied colour and alpha on the device."""
-        on, n = self._on, len(self._rig.means)
+        on, n, camera = self._on, len(self._rig.means), plain(camera)
         A = self._put(self._rig.transforms(transforms))
         points, p = self._expressed(expression, means), self._projected
         lens = camera_tensor(camera, self._device), n, camera.width, camera.height

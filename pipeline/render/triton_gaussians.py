@@ -7,7 +7,7 @@ tensors; with a :class:`PairBudget` nothing waits for the device.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ def rasterize_gaussians_triton(
     budget: PairBudget | None = None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Arguments and results as ``rasterize_gaussians``; ``budget`` spares the wait for the number of pairs."""
-    channels = colors.shape[1]
+    channels, camera = colors.shape[1], plain(camera)
     spare = -channels % CHANNELS
     tensors = (t.to(means.device, torch.float32) for t in (means, scales, colors, opacities, background))
     means, scales, colors, opacities, background = tensors
@@ -66,6 +66,11 @@ def rasterize_gaussians_triton(
         colors, background = functional.pad(colors, (0, spare)), functional.pad(background, (0, spare))
     image, alpha = _Splat.apply(means, scales, colors, opacities, background, camera, budget)
     return image[..., :channels], alpha
+
+
+def plain(camera: Camera) -> Camera:
+    """The camera with Python integers as its size, the only ones that Triton takes."""
+    return replace(camera, width=int(camera.width), height=int(camera.height))
 
 
 def on_device(like: Tensor) -> contextlib.AbstractContextManager[Any]:

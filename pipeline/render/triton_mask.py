@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipeline.render import triton_mask_kernels as kernels
 from pipeline.render.silhouette import MeshEdges, mesh_edges
-from pipeline.render.triton_gaussians import on_device
+from pipeline.render.triton_gaussians import on_device, plain
 from pipeline.types import Array, Camera
 
 NEAR, STEPS = kernels.NEAR.value, kernels.STEPS.value
@@ -54,7 +54,7 @@ class Outline(NamedTuple):
 def mesh_mask_triton(vertices: Tensor, faces: Array | Tensor, camera: Camera) -> Tensor:
     """Soft silhouette (H, W) float32; arguments as ``mesh_mask`` (faces as numpy spare a wait for the device)."""
     host = faces.detach().cpu().numpy() if isinstance(faces, Tensor) else np.asarray(faces)
-    host = np.ascontiguousarray(host, np.int64)
+    host, camera = np.ascontiguousarray(host, np.int64), plain(camera)
     topology = _topology(host.tobytes(), len(vertices), vertices.device)
     points, screen = _project(vertices, camera)
     inside = covered_pixels(points.detach(), topology.faces, camera)
