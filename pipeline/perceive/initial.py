@@ -15,6 +15,8 @@ LEFT_SHOULDER, RIGHT_SHOULDER, LEFT_ELBOW, RIGHT_ELBOW, LEFT_WRIST, RIGHT_WRIST 
 HANGING = 1.15
 """Shoulder angle (radians) of an arm that hangs at rest, from the T-pose."""
 MAX_HEADING = 1.3
+LEG_SEEN, LEG_BENT = 0.1, 0.6
+"""Weight from which a leg's direction is believed, and radians from hanging from which it counts as bent."""
 
 
 def initial_state(targets: Targets, body: BodyModel, camera: Camera) -> dict[str, Array]:
@@ -83,6 +85,27 @@ def _arms(targets: Targets, f: int, heading: float, joints: Array) -> Array:
             forearm = (root * turn).inv().apply(targets.body_dirs[f, j].numpy())
             pose[elbow - 1] = _between(joints[wrist] - joints[elbow], forearm).as_rotvec()
     return pose
+
+
+def bend_legs(state: dict[str, Array], targets: Targets, body: BodyModel) -> None:
+    """Bend hips and knees of a first guess, in place, where the thighs are seen far from hanging (seated people).
+
+    Knees that are far off saturate the robust reprojection and would never be reached from straight legs.
+    """
+    joints = _rest_joints(body)
+    for hip, knee, ankle, upper, lower in ((1, 4, 7, (23, 25), (25, 27)), (2, 5, 8, (24, 26), (26, 28))):
+        i, j = T.BODY_BONES.index(upper), T.BODY_BONES.index(lower)
+        for f in np.flatnonzero(targets.body_dir_weights[:, i].numpy() > LEG_SEEN):
+            root = Rotation.from_rotvec(state["global_orient"][f])
+            thigh = _between(joints[knee] - joints[hip], root.inv().apply(targets.body_dirs[f, i].numpy()))
+            if thigh.magnitude() < LEG_BENT:
+                continue
+            state["body_pose"][f, hip - 1] = thigh.as_rotvec()
+            shin = np.array([0.0, -1.0, 0.0])
+            if targets.body_dir_weights[f, j] > LEG_SEEN:
+                shin = targets.body_dirs[f, j].numpy()
+            bend = _between(joints[ankle] - joints[knee], (root * thigh).inv().apply(shin))
+            state["body_pose"][f, knee - 1] = bend.as_rotvec()
 
 
 def _translation(targets: Targets, body: BodyModel, camera: Camera, heading: Array) -> Array:

@@ -15,6 +15,7 @@ from pipeline.perceive import targets as T
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.detect import Detector
 from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
+from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.matte import Matter
 from pipeline.perceive.people import count_people
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
@@ -361,10 +362,14 @@ def _register_chunks(
     pieces = []
     for k, (first, end) in enumerate(chunks):
         part = slice(first, end)
+        if start is None:
+            init = initial_state(targets.select(part), body, camera)
+            bend_legs(init, targets.select(part), body)
+        else:
+            init = {name: values[part] for name, values in start.state.items()}
         pieces.append(
             register(
-                targets.select(part), body, camera, config, betas=betas, fixed_shape=True,
-                init=None if start is None else {name: values[part] for name, values in start.state.items()},
+                targets.select(part), body, camera, config, betas=betas, fixed_shape=True, init=init,
                 dense=None if dense is None else dense.select(part),
                 progress=lambda share, k=k: progress((k + share) / len(chunks)),
             )
