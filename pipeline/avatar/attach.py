@@ -80,6 +80,7 @@ def photo_samples(
         unfolding: (F,) bool, triangles that get no photo-aligned Gaussians because they would be torn apart.
     """
     attached = attach_pixels(parts, inner_pixels(parts.label >= 0, alpha), parts.label)
+    attached = limit_slope(chin_to_head(body, attached, parts.label), parts.label, camera)
     attached = replace(attached, valid=attached.valid & ~unfolding[np.maximum(attached.face, 0)])
     sizes = merge_flat(rgb, parts, attached, config.max_pixels)
     kind = np.where(parts.loose, LOOSE, TIGHT).astype(np.int8)
@@ -126,6 +127,72 @@ def attach_pixels(parts: Parts, where: Array, label: Array) -> PixelMap:
         rows, cols = index[0][mine], index[1][mine]
         face[mine], bary[mine], depth[mine] = hits.face[rows, cols], hits.bary[rows, cols], hits.depth[rows, cols]
     return PixelMap(face, bary, depth, face >= 0)
+
+
+JUMP = 0.012
+"""Difference in depth, metres, between neighbouring pixels that makes an inner contour (chin over neck)."""
+RIM = 4.0
+"""Width in pixels, at 1024 rows, of the rim behind the contour of the head that belongs to the head."""
+SLOPE = 4.0
+"""Steepest depth, metres per metre across the line of sight, of photo-aligned Gaussians."""
+
+
+def on_head(body: BodyModel, face: Array) -> Array:
+    """Pixels (H, W) bool whose triangle ``face`` (H, W), -1 for none, is on the head."""
+    head = geo.region(body, "head")[np.asarray(body.faces)].all(1)
+    return (face >= 0) & head[np.maximum(face, 0)]
+
+
+def head_contour(body: BodyModel, hits: geo.Hits) -> Array:
+    """Pixels (H, W) bool of the body's layer where the head ends in front of something further back."""
+    on, head = hits.face >= 0, on_head(body, hits.face)
+    low = ndimage.grey_erosion(np.where(on, hits.depth, np.inf), size=3)
+    high = ndimage.grey_dilation(np.where(on, hits.depth, -np.inf), size=3)
+    both = ndimage.binary_dilation(head, iterations=1) & ndimage.binary_dilation(on & ~head, iterations=1)
+    return on & both & (high - low > JUMP)
+
+
+def chin_to_head(body: BodyModel, found: PixelMap, label: Array) -> PixelMap:
+    """Give the pixels just behind the contour of the head to the head.
+
+    The mesh's contour is a little off the picture's: left behind, the edge of a chin stays on the neck as a row of
+    specks when the head turns. A chin that takes along some shadow of the neck shows nothing.
+    """
+    trunk = found.valid & (label == geo.BODY)
+    head = trunk & on_head(body, found.face)
+    if not head.any():
+        return found
+    gap, index = ndimage.distance_transform_edt(~head, return_indices=True)
+    near = trunk & ~head & (gap <= RIM * len(label) / 1024)
+    return give_to(found, near & (found.depth[index[0], index[1]] < found.depth - JUMP), head)
+
+
+def give_to(found: PixelMap, take: Array, source: Array) -> PixelMap:
+    """Pixels ``take`` (H, W) bool get the surface of their nearest pixel in ``source`` (H, W) bool."""
+    if not take.any() or not source.any():
+        return found
+    index = ndimage.distance_transform_edt(~source, return_distances=False, return_indices=True)
+    row, col = index[0][take], index[1][take]
+    face, bary, depth = found.face.copy(), found.bary.copy(), found.depth.copy()
+    face[take], bary[take], depth[take] = face[row, col], bary[row, col], depth[row, col]
+    return PixelMap(face, bary, depth, found.valid)
+
+
+def limit_slope(found: PixelMap, label: Array, camera: Camera, rounds: int = 10) -> PixelMap:
+    """Bring steep rims of round parts forward, so that neighbouring pixels stay neighbours when the view changes.
+
+    Works within a part and not across jumps in depth: those are contours.
+    """
+    depth = found.depth.copy()
+    step = SLOPE * np.where(found.valid, found.depth, 0) / camera.K[0, 0]
+    first, last = np.s_[:-1], np.s_[1:]
+    pairs = ((np.s_[first], np.s_[last]), (np.s_[:, first], np.s_[:, last]))
+    for _ in range(rounds):
+        for here, there in (*pairs, *(pair[::-1] for pair in pairs)):
+            joined = found.valid[here] & found.valid[there] & (label[here] == label[there])
+            joined &= np.abs(found.depth[here] - found.depth[there]) < JUMP
+            depth[here] = np.minimum(depth[here], np.where(joined, depth[there] + step[there], np.inf))
+    return replace(found, depth=depth.astype(np.float32))
 
 
 def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int) -> Array:

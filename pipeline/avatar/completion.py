@@ -27,6 +27,13 @@ CLOTH, FACE, HAIR, LEFT_HAND, RIGHT_HAND, LIPS, INSIDE, EYES, NECK = range(9)
 LEAK = 0.02
 """Strength of an edge between two materials, relative to one within a material."""
 
+DARKEST_HAND = 0.75
+"""Least brightness of a guessed hand relative to the face: darker, what was seen of it lay in shadow."""
+STRETCH = 0.025
+"""Length in metres of the stretches of an arm that get a colour each."""
+ENOUGH_HAND = 100
+"""Seen vertices of hands (of 1600 each) from which their colour is taken; fewer are often in shadow or wrong."""
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -76,7 +83,8 @@ def mirror_map(body: BodyModel, reach: float = 0.01) -> Array:
 
 
 def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
-    """The person's skin: the median of the seen face without lips and lids, (3,); a middle tone if none is seen."""
+    """The person's skin (3,): the commonest of the brighter colours of the seen face without lips and lids, so without
+    beard, hair and shadow; a middle tone if no face is seen."""
     skin = seen & geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
     if skin.sum() < 20:
         skin = seen & geo.region(body, "left_hand", "right_hand")
@@ -84,8 +92,8 @@ def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
         return np.array([0.7, 0.53, 0.45], np.float32)
     colours = rgb[skin]
     luma = colours.mean(1)
-    lit = colours[(luma > np.quantile(luma, 0.3)) & (luma < np.quantile(luma, 0.9))]
-    return np.median(lit if len(lit) else colours, axis=0).astype(np.float32)
+    lit = colours[(luma >= np.quantile(luma, 0.4)) & (luma <= np.quantile(luma, 0.95))]
+    return commonest(lit, np.ones(len(lit))).astype(np.float32)
 
 
 def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
@@ -104,11 +112,14 @@ def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
     _hands(body, material, seen, rgb, skin, data, target)
     _arms(body, material, seen, rgb, data, target)
     _hair(material, seen, rgb, data, target)
+    _neck(material, seen, rgb, skin, data, target)
     mirror = mirror_map(body)
     mirrored = (mirror >= 0) & ~seen & seen[mirror] & (material == material[mirror])
     data[mirrored], target[mirrored] = 0.4, rgb[mirror[mirrored]]
     edges = geo.edges_of(np.asarray(body.faces))
     strength = np.where(material[edges[:, 0]] == material[edges[:, 1]], 1.0, LEAK)
+    sharp = np.isin(material[edges], (LEFT_HAND, RIGHT_HAND)).sum(1) == 1  # a cuff does not fade into the hand
+    strength[sharp] = 0.0
     laplacian = geo.graph_laplacian(edges, len(rgb), strength)
     solve = factorized((laplacian + sp.diags(data)).tocsc())
     filled = np.stack([solve(data * target[:, c]) for c in range(3)], 1)
@@ -130,27 +141,52 @@ def _hands(
         own = seen & mine
         base = skin
         for candidates in (own, both):
-            if candidates.sum() >= 15:
-                base = np.median(rgb[candidates], axis=0)
+            if candidates.sum() >= ENOUGH_HAND:
+                base = commonest(rgb[candidates], rgb[candidates].mean(1))
+                base = base * max(1.0, DARKEST_HAND * skin.mean() / max(base.mean(), 1e-3))
                 break
         todo = mine & ~seen
         data[todo], target[todo] = 0.15, np.clip(base * shade[todo, None], 0, 1)
 
 
 def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array, target: Array) -> None:
-    """Unseen sleeves and forearms lean towards the seen part of the same arm that is nearest to its hand."""
+    """Unseen sleeves and forearms lean towards the commonest colour that the same arm shows at that height.
+
+    So a short sleeve stays a sleeve and the arm below it skin. Beyond what is shown its last stretch counts; where that
+    is of several colours (a badge), the rest of the arm, the other arm and the torso have a say.
+    """
     template = np.asarray(body.v_template)
     normals = geo.vertex_normals(template, np.asarray(body.faces))
-    shade = 0.88 + 0.12 * normals[:, 1]
-    for name in ("left_arm", "right_arm"):
-        mine = geo.region(body, name) & (material == CLOTH)
-        shown = np.flatnonzero(seen & mine)
-        if len(shown) < 20:
+    shade, along = 0.92 + 0.08 * normals[:, 1], np.abs(template[:, 0])
+    torso = seen & geo.region(body, "torso") & (material == CLOTH)
+    arms = {name: geo.region(body, name) & (material == CLOTH) for name in ("left_arm", "right_arm")}
+    for name, other in (("left_arm", "right_arm"), ("right_arm", "left_arm")):
+        shown = seen & arms[name]
+        if shown.sum() < 20:
             continue
-        reach = np.abs(template[shown, 0])
-        base = np.median(rgb[shown[reach >= np.quantile(reach, 0.35)]], axis=0)
-        todo = mine & ~seen
-        data[todo], target[todo] = 0.01, np.clip(base * shade[todo, None], 0, 1)
+        known = np.flatnonzero(shown | (seen & arms[other]) | torso)
+        for stretch in np.arange(0.0, along[arms[name]].max(), STRETCH):
+            todo = arms[name] & ~seen & (along >= stretch) & (along < stretch + STRETCH)
+            far = (along[known] - stretch - 0.5 * STRETCH) ** 2
+            near = np.exp((far[shown[known]].min() - far) / (2 * STRETCH) ** 2)
+            weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
+            base = commonest(rgb[known], weight)
+            data[todo], target[todo] = 0.1, np.clip(base * shade[todo, None], 0, 1)
+
+
+def commonest(rgb: Array, weight: Array, width: float = 0.08) -> Array:
+    """The colour (3,) around which most of the weight (N,) of the colours (N, 3) lies: a mode, not a mix."""
+    near = np.exp(-((rgb[:, None] - rgb[None]) ** 2).sum(-1) / (2 * width**2)) * weight
+    best = near[near.sum(1).argmax()]
+    return (best[:, None] * rgb).sum(0) / best.sum()
+
+
+def _neck(material: Array, seen: Array, rgb: Array, skin: Array, data: Array, target: Array) -> None:
+    """The unseen neck leans towards its seen part, else towards shaded skin: bare or collared, but no mix of both."""
+    neck, shown = material == NECK, seen & (material == NECK)
+    base = commonest(rgb[shown], np.ones(shown.sum())) if shown.sum() >= 15 else 0.8 * skin
+    todo = neck & ~seen
+    data[todo], target[todo] = 0.1, base
 
 
 def _creases(body: BodyModel) -> Array:
@@ -164,8 +200,8 @@ def _creases(body: BodyModel) -> Array:
 
 
 def _hair(material: Array, seen: Array, rgb: Array, data: Array, target: Array) -> None:
-    """The back of the head leans towards the median of the seen scalp."""
+    """The back of the head leans towards the commonest colour of the seen scalp."""
     hair = seen & (material == HAIR)
     if hair.sum() >= 15:
         todo = (material == HAIR) & ~seen
-        data[todo], target[todo] = 0.02, np.median(rgb[hair], axis=0)
+        data[todo], target[todo] = 0.02, commonest(rgb[hair], np.ones(hair.sum()))

@@ -77,7 +77,7 @@ def hand_shading(body: BodyModel, filled: Completion) -> Completion:
             continue
         along = np.abs(template[:, 0])
         tip = np.clip((along - np.quantile(along[hand], 0.75)) / max(np.ptp(along[hand]) * 0.25, 1e-6), 0, 1)
-        pink = 0.08 * (0.5 + np.maximum(tip, up < -0.3))[:, None] * np.array([0.6, -0.7, -0.4], np.float32)
+        pink = 0.04 * (0.5 + np.maximum(tip, up < -0.3))[:, None] * np.array([0.6, -0.7, -0.4], np.float32)
         tinted = np.clip(rgb * shade[:, None] * (1 + pink), 0, 1)
         mix = (filled.guessed * hand)[:, None]
         rgb = rgb * (1 - mix) + tinted * mix

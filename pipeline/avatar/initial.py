@@ -16,6 +16,7 @@ from pipeline.avatar.completion import Completion, complete, gather_colors
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
+from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import tuck, unseen_faces
 from pipeline.config import FitConfig
 from pipeline.types import BodyParams, Camera, Detections, Observation
@@ -27,6 +28,10 @@ Array = np.ndarray
 
 SURFACE_SCALE = 0.8
 """Scale of a surface Gaussian in units of the distance to its neighbours: enough that nothing shines through."""
+
+FRONTAL = 0.2
+"""Cosine to the line of sight from which a surface takes its colour from the photo: more slanted, a pixel of error in
+the mesh is a centimetre on the skin."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def place_gaussians(
     parts = divide(body, vertices, scene.camera, scene.image, scene.alpha, scene.detections, scene.unseen, config)
     lids = surface.unfolding_lids(body, posed.canonical, posed.blink)
     photo = attach.photo_samples(body, vertices, scene.camera, scene.foreground, scene.alpha, parts, lids, config)
-    filled = complete_vertices(body, photo, parts, scene)
+    filled = complete_vertices(body, vertices, photo, parts, scene)
     layers = [] if config.layout == "uv" else [photo]
     if config.layout == "adaptive" and config.fill_hidden and parts.hidden.any():
         painted = paint_hidden(body, scene, parts, config)
@@ -177,21 +182,30 @@ def place_gaussians(
     return Samples.concatenate(layers), parts
 
 
-def safe_pixels(scene: Scene, margin: float = 8.0) -> Array:
-    """Pixels (H, W) bool well inside the matte (``margin`` pixels at 1024 rows): free of light from behind."""
+def safe_pixels(body: BodyModel, scene: Scene, parts: Parts, margin: float = 8.0, beside: float = 5.0) -> Array:
+    """Pixels (H, W) bool whose colour is that of the surface on their ray.
+
+    Well inside the matte (``margin`` pixels at 1024 rows), so free of light from behind, and off the contour of the
+    head over neck and shoulders (``beside``), where a slightly wrong mesh takes its colour from the wrong side.
+    """
     from scipy import ndimage
 
+    unit = len(scene.alpha) / 1024
     solid = np.pad(scene.alpha > 0.9, 1, mode="edge")
-    return (ndimage.distance_transform_edt(solid) > margin * len(scene.alpha) / 1024)[1:-1, 1:-1]
+    inside = (ndimage.distance_transform_edt(solid) > margin * unit)[1:-1, 1:-1]
+    contour = attach.head_contour(body, parts.layers[geo.BODY])
+    return inside & (ndimage.distance_transform_edt(~contour) > beside * unit) if contour.any() else inside
 
 
-def complete_vertices(body: BodyModel, photo: Samples, parts: Parts, scene: Scene) -> Completion:
+def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: Parts, scene: Scene) -> Completion:
     """Vertex colours: what the photo shows, then everything else."""
     xy, _ = scene.camera.project(photo.point)
     row = np.clip(xy[:, 1].astype(int), 0, parts.label.shape[0] - 1)
     col = np.clip(xy[:, 0].astype(int), 0, parts.label.shape[1] - 1)
-    good = (photo.kind == attach.TIGHT) & ~parts.unsure[row, col] & safe_pixels(scene)[row, col]
-    weight = good.astype(np.float32)
+    good = (photo.kind == attach.TIGHT) & ~parts.unsure[row, col] & safe_pixels(body, scene, parts)[row, col]
+    normals = geo.vertex_normals(vertices, np.asarray(body.faces))[np.asarray(body.faces)[photo.face]]
+    facing = facing_camera(photo.point, (normals * photo.bary[..., None]).sum(1), scene.camera)
+    weight = (good & (facing > FRONTAL)).astype(np.float32)
     rgb, total = gather_colors(body, photo.face, photo.bary, photo.rgb, weight)
     filled = complete(body, rgb, total)
     return features.hand_shading(body, features.mouth_colors(body, filled, total > 0.3))
@@ -206,7 +220,7 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     on_head = geo.region(body, "head", "neck")[np.asarray(body.faces)].any(1)
     head = on_head[nearest_fill(hits.face, hits.face >= 0)] & (hits.face >= 0).any()
     hole = parts.hidden | (parts.unsure & (parts.label == geo.BODY))
-    source = (parts.label == geo.BODY) & ~parts.loose & ~hole & safe_pixels(scene)
+    source = (parts.label == geo.BODY) & (head | ~parts.loose) & ~hole & safe_pixels(body, scene, parts)
     painted = scene.foreground
     for region in (head, ~head):
         painted = fill_exemplar(painted, hole & region, source & region, config.seed)
@@ -232,8 +246,10 @@ def surface_samples(
     rgb = (filled.rgb[corners] * bary[..., None]).sum(1)
     guessed = (filled.guessed[corners] * bary).sum(1)
     on_lid = lids[face]
-    seen, colour = photo_colors(point, normals, group, on_lid, scene, parts)
+    seen, colour = photo_colors(body, point, normals, group, on_lid, scene, parts)
+    smooth = rgb.copy()
     rgb[seen], guessed[seen] = colour[seen], 0.0
+    rgb = continue_texture(body, canonical, group, face, rgb, smooth, seen)
     rgb = paint_eyes(body, posed, scene, parts, filled, photo, group, canonical, rgb)
     gap, neighbours = surface.spacing(canonical, group)
     spread = (posed.blink[corners[on_lid]] * bary[on_lid][..., None]).sum(1)
@@ -257,6 +273,13 @@ def surface_samples(
     )  # fmt: skip
 
 
+def facing_camera(point: Array, normal: Array, camera: Camera) -> Array:
+    """Cosine (N,) between normals (N, 3), of any length, and the way from points (N, 3) to the camera."""
+    view = camera.position - point
+    length = np.linalg.norm(view, axis=1) * np.linalg.norm(normal, axis=1)
+    return (normal * view).sum(1) / np.maximum(length, 1e-9)
+
+
 def shown_depth(parts: Parts) -> Array:
     """Depth of what the photo shows, (H, W); infinite where no mesh lies."""
     depth = np.full(parts.label.shape, np.inf, np.float32)
@@ -267,8 +290,9 @@ def shown_depth(parts: Parts) -> Array:
 
 
 def photo_colors(
-    point: Array, normal: Array, group: Array, soft: Array, scene: Scene, parts: Parts, tolerance: float = 0.012
-) -> tuple[Array, Array]:
+    body: BodyModel, point: Array, normal: Array, group: Array, soft: Array, scene: Scene, parts: Parts,
+    tolerance: float = 0.012,
+) -> tuple[Array, Array]:  # fmt: skip
     """Which surface points the photo shows, (N,) bool, and their colours (N, 3); blurred where ``soft`` (N,)."""
     import cv2
 
@@ -276,10 +300,8 @@ def photo_colors(
     xy, depth = scene.camera.project(point)
     inside = (xy > 1).all(1) & (xy[:, 0] < w - 1) & (xy[:, 1] < h - 1) & (depth > 0.01)
     col, row = np.where(inside, xy[:, 0], 0).astype(int), np.where(inside, xy[:, 1], 0).astype(int)
-    view = scene.camera.position - point
-    facing = (normal * view).sum(1) / np.maximum(np.linalg.norm(view, axis=1), 1e-9)
-    seen = inside & (facing > 0.2) & (parts.label[row, col] == group) & ~parts.unsure[row, col]
-    seen &= safe_pixels(scene)[row, col]
+    seen = inside & (facing_camera(point, normal, scene.camera) > FRONTAL)
+    seen &= (parts.label[row, col] == group) & ~parts.unsure[row, col] & safe_pixels(body, scene, parts)[row, col]
     layer_depth = np.stack([parts.layers[g].depth for g in range(7)])[group, row, col]
     seen &= np.abs(layer_depth - depth) < tolerance
     colour, blurred = (

@@ -29,6 +29,9 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 """MediaPipe face mesh contours (the person's own left and right)."""
 
+HAIR_GAP = 70.0
+"""Height in pixels, at 1024 rows, up to which a hand before loose hair leaves a gap that is painted."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -38,7 +41,7 @@ class Parts:
         label: (H, W) int8 part group of each pixel of the person, -1 outside the matte.
         loose: (H, W) bool, pixels of the person beside every triangle of their group.
         layers: per group, what a ray meets when only that group is there (front faces only).
-        hidden: (H, W) bool, body pixels covered by an arm.
+        hidden: (H, W) bool, body pixels covered by an arm, with hair above and below it.
         front: (H, W) int8 group that the mesh alone would show, -1 where there is none.
         unsure: (H, W) bool, pixels near an inner depth edge: right for the photo, too risky to colour others from.
     """
@@ -74,14 +77,23 @@ def divide(
     refined, doubt = recolor_arms(body, flooded, person, layers, image, face, radius)
     band |= doubt
     refined = mixed_to_front(refined, band)
-    label = np.where(person, refined, -1).astype(np.int8)
+    label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    covered = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & (layers[geo.BODY].face >= 0)
+    arm = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    covered = arm & ((layers[geo.BODY].face >= 0) | between(label == geo.BODY, HAIR_GAP * len(alpha) / 1024))
     return Parts(label, loose, layers, covered, first, band & person)
+
+
+def between(mask: Array, reach: float) -> Array:
+    """Pixels (H, W) bool with ``mask`` both above and below in their column, each within ``reach`` pixels."""
+    rows = np.arange(len(mask))[:, None]
+    last = np.maximum.accumulate(np.where(mask, rows, -len(mask)), axis=0)
+    following = np.minimum.accumulate(np.where(mask, rows, 2 * len(mask))[::-1], axis=0)[::-1]
+    return (rows - last <= reach) & (following - rows <= reach) & ~mask
 
 
 def cast_layers(body: BodyModel, vertices: Array, camera: Camera, unseen: Array) -> dict[int, geo.Hits]:
@@ -112,6 +124,32 @@ def mixed_to_front(label: Array, band: Array) -> Array:
     for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
         label = np.where(ndimage.binary_dilation(label == group) & edge & (label == geo.BODY), group, label)
     return label
+
+
+def join_islands(label: Array, layers: dict[int, geo.Hits], smallest: int = 40) -> Array:
+    """Give patches of a part that lie away from its mesh, or are tiny, to the part that they touch.
+
+    Such a patch (a fingertip that fell to the body, a fleck of shirt between two fingers) would hang in the air when
+    its surroundings move. Patches of the person that touch no other part are left alone.
+    """
+    islands = np.zeros(label.shape, bool)
+    for group in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
+        pieces, count = ndimage.label(label == group, np.ones((3, 3)))
+        if count < 2:
+            continue
+        size = np.bincount(pieces.ravel(), minlength=count + 1)
+        on_mesh = np.bincount(pieces[layers[group].face >= 0], minlength=count + 1)
+        stray = (on_mesh < 0.02 * size) | (size < smallest)
+        stray[[0, 1 + size[1:].argmax()]] = False
+        islands |= stray[pieces]
+    known = (label >= 0) & ~islands
+    if not islands.any() or not known.any():
+        return label
+    gap, index = ndimage.distance_transform_edt(~known, return_indices=True)
+    pieces, _ = ndimage.label(islands, np.ones((3, 3)))
+    touching = np.unique(pieces[islands & (gap < 3)])
+    take = islands & np.isin(pieces, touching)
+    return np.where(take, label[index[0], index[1]], label).astype(np.int8)
 
 
 def label_face(label: Array, first: Array, detections: Detections | None) -> Array:

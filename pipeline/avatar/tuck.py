@@ -55,7 +55,7 @@ def unseen_faces(
     """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
 
     A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
-    the hand is, or when the wrist is visible inside the picture.
+    the hand is, when the wrist is visible, or when it runs from a visible elbow out of the photo.
 
     Args:
         image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
@@ -73,7 +73,9 @@ def unseen_faces(
         if hand is not None or looks_like_skin(image, pixels, face):
             continue
         out |= part
-        if not _visible(detections.pose[side.pose_wrist], valid):
+        wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
+        leaves = not _inside(wrist, valid) and _inside(elbow, valid) and elbow[2] > SEEN
+        if not leaves and not (_inside(wrist, valid) and wrist[2] > SEEN):
             out |= (groups == side.group) & (segments == arms.FOREARM)
     return out
 
@@ -88,10 +90,10 @@ def looks_like_skin(image: Array, pixels: Array, face: Array, share: float = 0.4
     return bool((histogram[arms.color_bins(lab[pixels])] >= common).mean() > share)
 
 
-def _visible(keypoint: Array, valid: Array) -> bool:
-    x, y, score = keypoint
+def _inside(keypoint: Array, valid: Array) -> bool:
+    x, y, _ = keypoint
     h, w = valid.shape
-    return bool(score > SEEN and 0 <= x < w and 0 <= y < h and valid[int(y), int(x)])
+    return bool(0 <= x < w and 0 <= y < h and valid[int(y), int(x)])
 
 
 def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:

@@ -1,0 +1,86 @@
+"""Cloth of arms and hair that the photo does not show: the folds, prints and strands of the shown part, continued.
+
+A guessed sleeve in one smooth colour looks like plastic beside a photographed one, and the back of a head like a cap.
+The shown part is unrolled (an arm in the canonical pose is a cylinder along x, a head about a ball), and a hidden place
+takes its detail from where it falls when the unrolled part is folded back and forth about the rims of what is shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from pipeline.avatar import completion
+from pipeline.avatar import geometry as geo
+
+if TYPE_CHECKING:
+    from pipeline.body import BodyModel
+
+Array = np.ndarray
+
+ENOUGH = 300
+"""Shown Gaussians of a part below which there is nothing to continue."""
+LENGTH = 0.03
+"""Shortest shown stretch, metres, that is continued."""
+STRONGEST = 0.25
+"""Largest difference per channel from the guessed colour that is carried over; badges and skin stay where they are."""
+
+
+def continue_texture(
+    body: BodyModel, canonical: Array, group: Array, face: Array, rgb: Array, smooth: Array, seen: Array
+) -> Array:
+    """Give guessed sleeves and hair the detail of the shown ones.
+
+    Args:
+        canonical: (N, 3) points of the surface layer at the T-pose. group: (N,) int8. face: (N,) triangles.
+        rgb: (N, 3) colours, from the photo where ``seen`` (N,) bool, else smooth.
+        smooth: (N, 3) completed vertex colours at all points: what the detail is relative to.
+
+    Returns:
+        (N, 3) colours; those of seen points and of all other parts are unchanged.
+    """
+    material = completion.materials(body)[np.asarray(body.faces)[face]]
+    cloth, hair = ((material == m).all(1) for m in (completion.CLOTH, completion.HAIR))
+    rgb = rgb.copy()
+    for part, unroll in (
+        (cloth & (group == geo.LEFT_ARM), unroll_arm),
+        (cloth & (group == geo.RIGHT_ARM), unroll_arm),
+        (hair, unroll_head),
+    ):
+        todo = np.flatnonzero(part & ~seen)
+        if len(todo) == 0:
+            continue
+        alike = np.abs(rgb - np.median(rgb[todo], axis=0)).max(1) < STRONGEST
+        known = np.flatnonzero(part & seen & alike)
+        if len(known) < ENOUGH:
+            continue
+        place = unroll(canonical, part)
+        low, high = np.quantile(place[known], (0.03, 0.97), axis=0)
+        if (high - low).min() < LENGTH:
+            continue
+        detail = np.clip(rgb[known] - smooth[known], -STRONGEST, STRONGEST)
+        _, near = cKDTree(place[known]).query(fold(place[todo], low, high))
+        rgb[todo] = np.clip(rgb[todo] + detail[near], 0, 1)
+    return rgb
+
+
+def unroll_arm(points: Array, arm: Array) -> Array:
+    """(N, 2) metres along the arm and around it, 0 in front, of points (N, 3); ``arm`` (N,) bool gives the axis."""
+    y, z = (points[:, 1:] - np.median(points[arm][:, 1:], axis=0)).T
+    return np.stack([np.abs(points[:, 0]), np.arctan2(y, z) * np.median(np.hypot(y, z)[arm])], 1)
+
+
+def unroll_head(points: Array, head: Array) -> Array:
+    """(N, 2) metres from the front over the top to the back, and sideways, of points (N, 3) on a head (N,) bool."""
+    x, y, z = (points - 0.5 * (points[head].min(0) + points[head].max(0))).T
+    radius = np.median(np.sqrt(x**2 + y**2 + z**2)[head])
+    return radius * np.stack([np.arctan2(y, z), np.arctan2(x, np.hypot(y, z))], 1)
+
+
+def fold(value: Array, low: Array, high: Array) -> Array:
+    """Reflect values into ``low``..``high`` as often as it takes (a triangle wave)."""
+    span = high - low
+    t = np.mod(value - low, 2 * span)
+    return low + np.minimum(t, 2 * span - t)
