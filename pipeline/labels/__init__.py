@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipeline.labels.gather import gather_labels
     from pipeline.labels.mimicmotion.stage import BodyLabelConfig, BodyLabels, make_body_labels
     from pipeline.labels.portrait4d.stage import HeadLabelConfig, HeadLabels, make_head_labels
-    from pipeline.labels.verb import label
+    from pipeline.labels.verb import label, label_head
 
 _HOMES = {
     "BodyLabelConfig": "mimicmotion.stage",
@@ -26,6 +26,7 @@ _HOMES = {
     "footage_labels": "footage",
     "gather_labels": "gather",
     "label": "verb",
+    "label_head": "verb",
     "load_labels": "files",
     "make_body_labels": "mimicmotion.stage",
     "make_head_labels": "portrait4d.stage",
@@ -42,6 +43,7 @@ __all__ = [
     "footage_labels",
     "gather_labels",
     "label",
+    "label_head",
     "load_labels",
     "make_body_labels",
     "make_head_labels",

@@ -33,12 +33,14 @@ class Driving:
         params: the body of every frame. arkit: (F, 52).
         people: (F, 133, 2) keypoints in pixels of the photo's crop, and (F, 133) confidences.
         camera: of the crop.
+        posed: whether ``params`` are the motion; False where only keypoints are known and they are the photo's pose.
     """
 
     params: tuple[BodyParams, ...]
     arkit: Array
     people: People
     camera: Camera
+    posed: bool = True
 
     def __len__(self) -> int:
         return len(self.params)
@@ -63,13 +65,16 @@ def reference_pose(observation: Observation, dwpose: DWPose | None = None) -> Ar
         dwpose: finds the keypoints as the generator was trained with; without it those of the observation are drawn.
     """
     height, width = observation.image.shape[:2]
+    return draw_pose(to_pose(reference_people(observation, dwpose), width, height), height, width)
+
+
+def reference_people(observation: Observation, dwpose: DWPose | None = None) -> People:
+    """The keypoints of the person in the photo; arguments as for :func:`reference_pose`."""
     if dwpose is None:
         found = observation.detections.keypoints
-        people = People(found[None, :, :2], found[None, :, 2])
-    else:
-        everybody = dwpose.detect(np.rint(np.clip(observation.image, 0, 1) * 255).astype(np.uint8))
-        people = People(everybody.points[:1], everybody.scores[:1])
-    return draw_pose(to_pose(people, width, height), height, width)
+        return People(found[None, :, :2], found[None, :, 2])
+    everybody = dwpose.detect(np.rint(np.clip(observation.image, 0, 1) * 255).astype(np.uint8))
+    return People(everybody.points[:1], everybody.scores[:1])
 
 
 def drive(

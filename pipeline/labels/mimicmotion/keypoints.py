@@ -18,7 +18,7 @@ N_BODY = 18
 NECK = 17
 """Where the neck is inserted behind the 17 COCO body joints."""
 
-_BODY_ORDER = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+BODY_ORDER = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """OpenPose body joint -> index in COCO's 17 joints with the neck appended as 17."""
 
 
@@ -76,7 +76,7 @@ def to_openpose(people: People) -> tuple[Array, Array]:
     neck_score = (people.scores[:, 5:7] > VISIBLE).all(axis=1, keepdims=True).astype(np.float64)
     points = np.concatenate([points[:, :NECK], neck, points[:, NECK:]], axis=1)
     scores = np.concatenate([scores[:, :NECK], neck_score, scores[:, NECK:]], axis=1)
-    order = [*_BODY_ORDER, *range(N_BODY, points.shape[1])]
+    order = [*BODY_ORDER, *range(N_BODY, points.shape[1])]
     return points[:, order], scores[:, order]
 
 

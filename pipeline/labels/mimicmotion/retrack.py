@@ -65,8 +65,9 @@ def retrack(
         return [None] * len(frames)
     camera = driving.camera
     targets = build_targets(found, camera.width, camera.height)
+    start = _start(driving) if driving.posed else None
     registration = register(
-        targets, body, camera, RegisterConfig(stages=STAGES), init=_start(driving), betas=driving.params[0].betas,
+        targets, body, camera, RegisterConfig(stages=STAGES), init=start, betas=driving.params[0].betas,
         fixed_shape=True, progress=lambda share: tell(0.4 + 0.4 * share),
     )  # fmt: skip
     heights = person_height_pixels(body, registration, camera)

@@ -29,13 +29,16 @@ from pipeline.labels.files import (
     save_report,
 )
 from pipeline.labels.identity import ColourReference
-from pipeline.labels.mimicmotion.driving import Driving, drive, reference_pose
+from pipeline.labels.mimicmotion.draw import draw_pose
+from pipeline.labels.mimicmotion.driving import Driving, drive, reference_people
 from pipeline.labels.mimicmotion.dwpose import DWPose
+from pipeline.labels.mimicmotion.keypoint_clip import KeypointClip, drive_keypoints
+from pipeline.labels.mimicmotion.keypoints import People, to_pose
 from pipeline.labels.mimicmotion.quality import BodyQualityLimits, judge
 from pipeline.labels.mimicmotion.retrack import Retracked, retrack
 from pipeline.types import Array, MotionClip, Observation, PipelineError, PseudoLabel
 
-STAGE_VERSION = 1
+STAGE_VERSION = 2
 Progress = Callable[[str, float], None]
 
 
@@ -88,10 +91,11 @@ class BodyLabels:
 
 
 Tracker = Callable[..., list[Retracked | None]]
+Motion = MotionClip | KeypointClip
 
 
 def make_body_labels(
-    observation: Observation, clips: Sequence[MotionClip], body: BodyModel, generator: FrameGenerator, *,
+    observation: Observation, clips: Sequence[Motion], body: BodyModel, generator: FrameGenerator, *,
     dwpose: DWPose | None = None, config: BodyLabelConfig | None = None, root: Path | None = None,
     tracker: Tracker = retrack, progress: Progress | None = None,
 ) -> BodyLabels:  # fmt: skip
@@ -99,7 +103,8 @@ def make_body_labels(
 
     Args:
         observation: the photo, understood.
-        clips: driving motions; each is turned by a root view of its own.
+        clips: driving motions; each is turned by a root view of its own, or laid on the person where it has keypoints
+            only.
         body: the body model of the observation.
         generator: see :class:`.sampling.MimicMotionFrames`.
         dwpose: finds the photo's keypoints; those of the observation without it.
@@ -117,7 +122,7 @@ def make_body_labels(
         raise PipelineError("Body labels need driving motions; name at least one.")
     views = draw_root_views(len(clips), config.seed, pitch=config.pitch, yaw=config.yaw)
     base = root or cache_dir() / "labels" / "body"
-    first = reference_pose(observation, dwpose)
+    first = reference_people(observation, dwpose)
     folders, dropped = [], Counter()
     for k, clip in enumerate(clips):
         view = (float(views[k, 0]), float(views[k, 1]))
@@ -141,15 +146,20 @@ def _part(tell: Progress, index: int, count: int) -> Progress:
 
 
 def _make(
-    observation: Observation, clip: MotionClip, view: tuple[float, float], first: Array, body: BodyModel,
+    observation: Observation, clip: Motion, view: tuple[float, float], first: People, body: BodyModel,
     generator: FrameGenerator, config: BodyLabelConfig, index: int, folder: Path, tracker: Tracker, tell: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """One clip from motion to labels; returns its report."""
     tell("driving poses", 0.0)
-    driving = drive(clip, observation, body, fps=config.fps, frames=config.frames, view=view)
+    if isinstance(clip, KeypointClip):
+        driving = drive_keypoints(clip, observation, first, fps=config.fps, frames=config.frames)
+    else:
+        driving = drive(clip, observation, body, fps=config.fps, frames=config.frames, view=view)
     frames = _frames_on_disk(folder, len(driving))
     if frames is None:
-        poses = np.concatenate([first[None], driving.pictures()])
+        height, width = observation.image.shape[:2]
+        own = draw_pose(to_pose(first, width, height), height, width)
+        poses = np.concatenate([own[None], driving.pictures()])
         keep = folder / "sampler.safetensors"
         frames = generator.frames(
             observation.image, poses, config, config.seed + index, keep, lambda share: tell("generating", share)
@@ -202,11 +212,11 @@ def _finish(
 
 
 def _digest(
-    observation: Observation, clip: MotionClip, view: tuple[float, float], first: Array, body: BodyModel,
+    observation: Observation, clip: Motion, view: tuple[float, float], first: People, body: BodyModel,
     generator: FrameGenerator, config: BodyLabelConfig, seed: int,
 ) -> str:  # fmt: skip
     """Name of a clip's folder: everything that its labels depend on."""
     settings = dataclasses.asdict(config) | {"seed": seed, "pitch": view[0], "yaw": view[1]}
-    arrays = [observation.image, observation.alpha, observation.camera.viewmat, observation.camera.K, first]
-    arrays += [*arrays_of(observation.params), np.float64(clip.fps), *arrays_of(clip)]
+    arrays = [observation.image, observation.alpha, observation.camera.viewmat, observation.camera.K]
+    arrays += [*arrays_of(first), *arrays_of(observation.params), np.float64(clip.fps), *arrays_of(clip)]
     return digest([STAGE_VERSION, body.name, generator.name, settings], arrays)
