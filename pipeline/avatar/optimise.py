@@ -13,6 +13,7 @@ from torch import Tensor
 from pipeline.avatar import losses, model
 from pipeline.avatar.attach import LID, LOOSE, Samples
 from pipeline.avatar.initial import PosedBody, Scene
+from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
 from pipeline.render.backends import REPEATABLE, REPEATABLE_MASKS, pick_backend
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 LABELS_KEPT = 16
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
+SIGHT = 0.04
+"""Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
 MESH_EVERY = 5
 """The mesh terms of L_SC move slowly and are evaluated every so many steps (with so many times the weight)."""
 
@@ -152,14 +155,15 @@ class GaussianStage:
         self.rasteriser = pick_backend(None, self.fields.dX, REPEATABLE)
         self.mask_rasteriser = pick_backend(None, self.fields.dX, REPEATABLE_MASKS)
         learns = samples.kind != LID
-        free = torch.from_numpy(learns.astype(np.float32)).to(self.device)[:, None]
-        self.fields.rgb.register_hook(lambda gradient: gradient * free)
+        self.free = torch.from_numpy(learns.astype(np.float32)).to(self.device)[:, None]
+        self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.start = Fields(*(x.detach().clone() for x in vars(self.fields).values()))
         self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
         self.laplacian = losses.NeighbourLaplacian(samples.neighbours, self.device)
         self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params).to(self.device)
         self.posing = self._posing(params)
+        self.free = self.free * self.in_sight()[:, None]
         self.labels = list(labels)
         self.label_views: dict[int, tuple[View, Posing]] = {}
         self.turn = np.random.default_rng(config.seed).permutation(len(self.labels))
@@ -241,6 +245,21 @@ class GaussianStage:
         splats = posing.gaussians(f.dX), f.log_scale.exp(), f.rgb
         out = rasterize_gaussians(*splats, view.camera, backend=self.rasteriser, budget=posing.budget)
         return out.image + (1 - out.alpha)[..., None] * view.backdrop, out.alpha
+
+    def in_sight(self) -> Tensor:
+        """Gaussians of which the photo shows enough to learn their colour from, (N,) 0 or 1.
+
+        Adam takes full steps however small a gradient is, so the hidden side of an arm, of which a trace shines through
+        at its rim, would end in strong wrong colours that the next pose brings to light.
+        """
+        f, camera = self.fields, self.photo.camera
+        image, _ = self.draw(self.posing, self.photo)
+        shown = torch.autograd.grad(image[..., 0].sum(), f.rgb)[0][:, 0]
+        with torch.no_grad():
+            view = torch.as_tensor(camera.viewmat, device=self.device)
+            depth = self.posing.gaussians(f.dX) @ view[2, :3] + view[2, 3]
+            width = f.log_scale.exp() * float(camera.K[0, 0]) / depth.clamp_min(1e-3)
+            return (shown > SIGHT * 2 * torch.pi * (width**2 + BLUR)).to(shown.dtype)
 
     def photo_loss(self) -> Tensor:
         """L_S (Eq. 10)."""
