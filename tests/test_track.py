@@ -11,6 +11,7 @@ import torch
 
 from pipeline.body import load_body
 from pipeline.perceive import targets as T
+from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
 from pipeline.perceive.photo import photo_camera, posed_vertices
@@ -188,3 +189,31 @@ def test_landmarks_of_a_fixed_shape_are_those_of_a_free_one(body):
         results.append([placed, *torch.autograd.grad((placed**2).sum(), unknowns)])
     for slow, fast in zip(*results, strict=True):
         assert torch.allclose(slow, fast, atol=1e-4, rtol=1e-4)
+
+
+def open_eyes(frames: int) -> np.ndarray:
+    """Face meshes whose eyes are 40 pixels wide and 12 high, irises in the middle."""
+    faces = np.zeros((frames, 478, 2), np.float32)
+    for right, left, upper, lower, iris, x in ((362, 263, 386, 374, 473, 360), (33, 133, 159, 145, 468, 260)):
+        faces[:, right], faces[:, left], faces[:, iris] = (x - 20, 200), (x + 20, 200), (x, 200)
+        faces[:, upper], faces[:, lower] = (x, 194), (x, 206)
+    return faces
+
+
+def test_blinks_and_gaze_are_read_from_lids_and_irises():
+    faces = open_eyes(60)
+    faces[10:13, [386, 374, 159, 145], 1] = 200  # lids meet
+    faces[10:13, [473, 468], 0] += 15  # and the iris is lost meanwhile
+    faces[30:40, [473, 468], 0] += 5  # to the picture's right: to the person's left
+    faces[45:50, [473, 468], 1] += 3
+    tilt = np.radians(20)
+    faces = (faces - 300) @ np.array([[np.cos(tilt), np.sin(tilt)], [-np.sin(tilt), np.cos(tilt)]], np.float32) + 300
+    eyes = read_eyes(faces, np.ones(60, bool))
+    assert eyes.blink[11].min() > 0.95 and eyes.blink[[5, 20, 50]].max() == 0 and eyes.sure.all()
+    left, down = np.degrees(eyes.gaze).T
+    assert 12 < left[35] < 20 and abs(left[11]) < 1 and abs(down[35]) < 1 and 6 < down[47] < 12 and abs(left[47]) < 1
+    hidden = read_eyes(faces, np.arange(60) < 30)
+    assert np.abs(hidden.gaze[30:]).max() < 0.02 and not hidden.sure[40]
+    assert (
+        not read_eyes(0.1 * faces, np.ones(60, bool)).sure.any() and not read_eyes(faces, np.zeros(60, bool)).sure.any()
+    )

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pipeline.body import BodyModel
+from pipeline.body import ARKIT_NAMES, BodyModel
 from pipeline.media import to_uint8
 from pipeline.perceive import targets as T
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.detect import Detector
+from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.matte import Matter
@@ -117,14 +118,24 @@ class TrackResult:
         return self.registration.frame(index)
 
     def clip(self, name: str) -> MotionClip:
-        """The motion alone, one pose per frame as registered (see :mod:`pipeline.motion.tracked` for the rest)."""
+        """The motion alone, one pose per frame as registered, blinks and gaze as measured on the face mesh.
+
+        See :mod:`pipeline.motion.tracked` for what makes a smooth motion of it.
+        """
         state, face = self.registration.state, self.registration.face
         pose = {k: state[k] for k in ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "transl")}
-        eyes = {k: face[k] for k in ("jaw_pose", "leye_pose", "reye_pose")}
         meta = {
             "name": name, "source": "tracked from video", "frames_found": int(self.found.sum()), "errors": self.errors,
         }  # fmt: skip
-        return MotionClip(fps=self.fps, arkit=state["arkit"], meta=meta, **pose, **eyes)
+        eyes = read_eyes(self.targets.points[:, T.FACE].numpy(), self.targets.has_face.numpy())
+        turn = np.concatenate([eyes.gaze[:, ::-1], np.zeros((len(self), 1))], axis=1).astype(np.float32)
+        arkit = np.array(state["arkit"])
+        columns = [ARKIT_NAMES.index(f"eye{n}") for n in ("BlinkLeft", "BlinkRight")]
+        looks = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook")]
+        arkit[:, columns], arkit[:, looks] = eyes.blink, 0.0
+        return MotionClip(
+            fps=self.fps, arkit=arkit, jaw_pose=face["jaw_pose"], leye_pose=turn, reye_pose=turn, meta=meta, **pose
+        )
 
     def seen(self) -> dict[str, Array]:
         """(F,) bool per part: in which frames the detectors saw the person, the face and each hand."""
