@@ -16,6 +16,7 @@ from pipeline import console, export_cli, motion_cli, verify_cli, weights_cli
 from pipeline.evaluate import cli as evaluate_cli
 from pipeline.labels import cli as labels_cli
 from pipeline.provenance import CONSENT_BASES
+from pipeline.stages import StageTable
 from pipeline.types import PipelineError
 
 
@@ -52,6 +53,7 @@ def _fit_parser(commands: Any) -> None:
                    help="what `label` made, or a folder of pictures of the person; may be repeated")  # fmt: skip
     p.add_argument("--footage", action="append", default=[], metavar="VIDEO",
                    help="a few seconds of the person in the same clothes; may be repeated")  # fmt: skip
+    p.add_argument("--profile", action="store_true", help="print seconds and memory of every stage")
     _device(p)
     _body(p)
     _common(p)
@@ -131,11 +133,17 @@ def _fit(args: argparse.Namespace) -> None:
     out = Path(args.out)
     console.check_writable(out.parent if out.suffix == ".avatar" else out)
     with console.progress_bar(args.json) as progress:
+        table = StageTable(progress)
         avatar = api.fit(args.photo, body=args.body, quality=args.quality, seed=args.seed, consent=args.consent,
-                         labels=args.labels, footage=args.footage, device=args.device, progress=progress)  # fmt: skip
+                         labels=args.labels, footage=args.footage, device=args.device, progress=table)  # fmt: skip
+        table("writing the avatar", 0.0)
         avatar.save(out)
-    result = {"avatar": str(out), "gaussian_count": len(avatar), **avatar.meta}
-    console.emit(result, f"{api.describe(avatar)}\nThe avatar is in {out}.", args.json)
+        table.stop()
+    result = {"avatar": str(out), "gaussian_count": len(avatar), **avatar.meta, "seconds": round(table.seconds, 2)}
+    text = f"{api.describe(avatar)}\nThe avatar is in {out}."
+    if args.profile:
+        result, text = {**result, "profile": table.to_json()}, f"{text}\n\n{table.as_text()}"
+    console.emit(result, text, args.json)
 
 
 def _animate(args: argparse.Namespace) -> None:

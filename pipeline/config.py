@@ -23,6 +23,10 @@ LABEL_STEP = 2000
 """Step of the full schedule at which L_diff enters (section 3.4); shorter schedules are scaled."""
 
 
+FOOTAGE_STEPS, FOOTAGE_RATE = 4, 5e-4
+"""Steps added per filmed label, and the learning rate of dX and dT in short schedules that have some."""
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """How an avatar is fitted; ``FitConfig.preset(quality)`` gives the three settings that users choose from.
@@ -36,6 +40,8 @@ class FitConfig:
         working_height: the photo is fitted at this height in pixels at most (1024, section 4.1: 576 x 1024).
         steps: optimisation steps of the Gaussian stage.
         label_start: share of ``steps`` after which L_diff enters (step 2000 of the full schedule, section 3.4).
+        label_seen: share of a generated label's gradient that reaches Gaussians that the photo shows. 1 is the paper's;
+            we let the photo rule where it can see (docs/ablation.md).
         lambda_*: loss weights, see the module text [lambda_normal, lambda_M, lambda_MGC, lambda_lap, lambda_LPIPS,
             lambda_RGB, lambda_SSIM, lambda_alpha; section 3.4].
         adam_betas: (0.9, 0.999) [section 3.4].
@@ -60,6 +66,7 @@ class FitConfig:
     working_height: int = 1024
     steps: int = 110
     label_start: float = LABEL_STEP / STEPS["full"]
+    label_seen: float = 0.1
     lambda_normal: float = 1e-2
     lambda_M: float = 1e-1
     lambda_MGC: float = 1e2
@@ -84,6 +91,15 @@ class FitConfig:
         if quality not in STEPS:
             raise ValueError(f"quality must be one of {sorted(STEPS)}, not {quality!r}")
         return FitConfig(quality=quality, seed=seed, steps=STEPS[quality])
+
+    def for_footage(self, count: int) -> FitConfig:
+        """The settings where ``count`` filmed labels teach too: each gets a few steps more, and in the short schedules
+        the offsets move faster, because outlines seen in other poses lie centimetres apart (docs/labels.md)."""
+        if not count:
+            return self
+        steps = self.steps + FOOTAGE_STEPS * count
+        rate = FOOTAGE_RATE if self.steps < STEPS["full"] else self.lr_offsets
+        return self.replace(steps=steps, label_start=self.label_start * self.steps / steps, lr_offsets=rate)
 
     def replace(self, **changes: object) -> FitConfig:
         """A copy with some fields exchanged."""

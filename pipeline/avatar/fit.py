@@ -81,12 +81,14 @@ def fit(
     dX = initial.canonical_offsets(body, posed, samples)
     if labels:
         tell("taking colours from labels", 0.0)
+    guessed = samples.guessed
     samples, lessons, learnt = take_lessons(body, samples, dX, fuse(body, labels))
     tell("refining", 0.0)
 
     def make(where: torch.device) -> GaussianStage:
         further = (lessons, measure.to(where).loss) if measure else ()
-        return GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further, device=where)
+        return GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further, guessed=guessed,
+                             device=where)  # fmt: skip
 
     refined = refine(make, place, tell)
     tell("finishing", 0.0)

@@ -15,10 +15,11 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.avatar import attach, model
+from pipeline.avatar import attach, model, surface
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import LID, Samples
 from pipeline.avatar.completion import complete, gather_colors
+from pipeline.avatar.initial import blinking
 from pipeline.types import Array, PseudoLabel
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ MIN_CONFIDENCE = 0.2
 """Labels below this paint nothing; they may still teach by L_diff."""
 MIN_FACING = 0.25
 """Cosine between surface and view below which a colour is not taken."""
-DEPTH_TOLERANCE = 0.012
-"""Metres that a splat may lie behind the picture's front."""
+DEPTH_TOLERANCE, INNER_TOLERANCE = 0.012, 0.0025
+"""Metres that a splat may lie behind the picture's front; the second in mouth and eyes, close behind lips and lids."""
+UNFOLDED = 0.6
+"""Share of its size on closed eyes from which a triangle of the lids is taken to be seen."""
 GAIN_FILMED, GAIN_GENERATED = (0.5, 2.0), (0.8, 1.25)
 """Bounds of the gain per channel that brings a label into the photo's light."""
 
@@ -66,7 +69,7 @@ def take_lessons(
         for label, s in zip(labels, sightings, strict=True)
     ]
     sure = [s for s, label in zip(sightings, labels, strict=True) if label.confidence >= MIN_CONFIDENCE]
-    guess = (samples.guessed > GUESSED) & (samples.kind != LID)
+    guess = (samples.guessed > GUESSED) | (samples.kind == LID)
     taken, rgb = median_colours(sure, guess)
     known = dataclasses.replace(
         samples,
@@ -101,7 +104,10 @@ def look(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabel) -> Si
     col, row = np.where(inside, col, 0), np.where(inside, row, 0)
     front = picture[..., 4] / np.maximum(cover, 1e-3)
     seen = inside & (facing > MIN_FACING) & solid[row, col] & (cover[row, col] > 0.5)
-    seen &= depth < front[row, col] + DEPTH_TOLERANCE
+    lids = samples.kind == LID
+    inner = lids | np.isin(samples.group, (geo.MOUTH, geo.LEFT_EYE, geo.RIGHT_EYE))
+    seen &= depth < front[row, col] + np.where(inner, INNER_TOLERANCE, DEPTH_TOLERANCE)
+    seen &= ~lids | unfolded(body, samples.face, label)
     smooth = cv2.GaussianBlur(label.image, (0, 0), 0.8)
     rgb = np.clip(geo.sample_image(smooth, uv[:, 0], uv[:, 1]) * gain, 0, 1).astype(np.float32)
     return Sighting(gain, seen, rgb)
@@ -121,6 +127,17 @@ def posed_splats(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabe
     view = label.camera.position - points
     length = np.linalg.norm(view, axis=1) * np.linalg.norm(normal, axis=1)
     return points.astype(np.float32), (normal * view).sum(1) / np.maximum(length, 1e-9)
+
+
+def unfolded(body: BodyModel, face: Array, label: PseudoLabel) -> Array:
+    """Which triangles (N,) the label's expression has unfolded as far as closed eyes would, (N,) bool."""
+    faces = np.asarray(body.faces)
+    with torch.no_grad():
+        now, closed = (
+            surface.areas(model.canonical_mesh(body, p)[0].numpy(), faces)
+            for p in (label.params, blinking(body, label.params))
+        )
+    return (now > UNFOLDED * closed)[face]
 
 
 def exposure_gain(picture: Array, image: Array, solid: Array, bounds: tuple[float, float]) -> Array:

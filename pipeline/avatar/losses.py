@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pipeline.avatar.model import take
+
 
 def gaussian_window(size: int = 11, sigma: float = 1.5, device: torch.device | str = "cpu") -> Tensor:
     """The 1-D window of SSIM, (size,), sums to 1."""
@@ -65,7 +67,7 @@ def face_pairs(faces: np.ndarray) -> np.ndarray:
 
 def face_normals(vertices: Tensor, faces: Tensor) -> Tensor:
     """Unit normals (F, 3)."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    a, b, c = (take(vertices, faces[:, k]) for k in range(3))
     return F.normalize(torch.linalg.cross(b - a, c - a), dim=-1, eps=1e-12)
 
 
@@ -75,14 +77,14 @@ def normal_consistency(vertices: Tensor, faces: Tensor, pairs: Tensor, rest: Ten
     ``rest`` (P,) holds the value of each pair on the undeformed mesh: only creases sharper than there are punished.
     """
     n = face_normals(vertices, faces)
-    value = 1 - (n[pairs[:, 0]] * n[pairs[:, 1]]).sum(-1)
+    value = 1 - (take(n, pairs[:, 0]) * take(n, pairs[:, 1])).sum(-1)
     return value.mean() if rest is None else (value - rest).clamp_min(0).mean()
 
 
 def crease(vertices: Tensor, faces: Tensor, pairs: Tensor) -> Tensor:
     """``1 - n_i . n_j`` per pair of neighbouring triangles, (P,)."""
     n = face_normals(vertices, faces)
-    return 1 - (n[pairs[:, 0]] * n[pairs[:, 1]]).sum(-1)
+    return 1 - (take(n, pairs[:, 0]) * take(n, pairs[:, 1])).sum(-1)
 
 
 def mesh_gaussian_consistency(dX: Tensor, bary_dT: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -109,6 +111,6 @@ class NeighbourLaplacian:
     def __call__(self, values: Tensor, reference: Tensor | None = None) -> Tensor:
         """Mean squared Laplacian of ``values`` (N, C); with ``reference``, of ``values - reference``."""
         x = values if reference is None else values - reference
-        total = sum(x[self.index[:, k]] * self.valid[:, k, None] for k in range(self.index.shape[1]))
+        total = sum(take(x, self.index[:, k]) * self.valid[:, k, None] for k in range(self.index.shape[1]))
         has = (self.valid.sum(1) > 0).float()
         return (((x - total / self.count[:, None]) ** 2).sum(-1) * has).mean()

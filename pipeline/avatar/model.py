@@ -165,9 +165,18 @@ def skinning_transforms(body: BodyModel, params: BodyParams, joints: Tensor) -> 
     return out
 
 
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """Rows ``index`` (N,) of ``values`` (V, C), with gradients that add up in the same order each time.
+
+    On the CPU the backward pass of plain indexing adds in the order in which threads come, and is three times slower
+    than that of ``index_select``; on CUDA it is the other way round.
+    """
+    return values[index] if values.is_cuda else values.index_select(0, index)
+
+
 def barycentric(vertices: Tensor, corners: Tensor, bary: Tensor) -> Tensor:
     """``Bary(.)``: mix vertex attributes (V, C) at the corners (N, 3) by ``bary`` (N, 3) to (N, C)."""
-    return sum(vertices[corners[:, k]] * bary[:, k, None] for k in range(3))  # type: ignore[return-value]
+    return sum(take(vertices, corners[:, k]) * bary[:, k, None] for k in range(3))  # type: ignore[return-value]
 
 
 def blend(A: Tensor, index: Tensor, weight: Tensor) -> Tensor:

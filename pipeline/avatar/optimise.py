@@ -40,6 +40,16 @@ class Fields:
     log_scale: Tensor
     rgb: Tensor
 
+    def damped(self, share: Tensor) -> Fields:
+        """The same values; what gradient reaches a Gaussian (dX, scale, colour) is scaled by ``share`` (N,)."""
+        s = share[:, None]
+        return Fields(
+            torch.lerp(self.dX.detach(), self.dX, s),
+            self.dT,
+            torch.lerp(self.log_scale.detach(), self.log_scale, share),
+            torch.lerp(self.rgb.detach(), self.rgb, s),
+        )
+
 
 @dataclass(frozen=True)
 class View:
@@ -133,7 +143,8 @@ class GaussianStage:
     Args:
         body: body model. samples: initial Gaussians. dX (N, 3), dT (V, 3): initial fields. scene: the photo.
         labels: further pictures for L_diff. perceptual: the loss between them and renders (Eq. 9), on ``device``.
-        device: where to optimise; see :func:`pipeline.render.choose_device`.
+        guessed: (N,) 0 where the photo shows a Gaussian .. 1 where it does not, before labels; that of ``samples`` if
+            None. device: where to optimise; see :func:`pipeline.render.choose_device`.
 
     Attributes:
         rasteriser: what draws the Gaussians. done: steps that are behind.
@@ -142,7 +153,8 @@ class GaussianStage:
     def __init__(
         self, body: BodyModel, posed: PosedBody, samples: Samples, dX: np.ndarray, dT: np.ndarray, scene: Scene,
         params: BodyParams, config: FitConfig, labels: Sequence[PseudoLabel] = (),
-        perceptual: PerceptualLoss = structural_loss, device: torch.device | str = "cpu",
+        perceptual: PerceptualLoss = structural_loss, guessed: np.ndarray | None = None,
+        device: torch.device | str = "cpu",
     ):  # fmt: skip
         self.body, self.config, self.perceptual = body, config, perceptual
         self.device, self.done = torch.device(device), 0
@@ -154,9 +166,10 @@ class GaussianStage:
         self.fields = Fields(*(torch.from_numpy(x).to(self.device).requires_grad_() for x in values))
         self.rasteriser = pick_backend(None, self.fields.dX, REPEATABLE)
         self.mask_rasteriser = pick_backend(None, self.fields.dX, REPEATABLE_MASKS)
-        learns = samples.kind != LID
-        self.free = torch.from_numpy(learns.astype(np.float32)).to(self.device)[:, None]
-        self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
+        lids = samples.kind == LID
+        self.free = torch.from_numpy((~lids).astype(np.float32)).to(self.device)[:, None]
+        share = np.maximum(samples.guessed if guessed is None else guessed, config.label_seen)
+        self.teachable = torch.from_numpy(np.where(lids, 1, share).astype(np.float32)).to(self.device)
         self.start = Fields(*(x.detach().clone() for x in vars(self.fields).values()))
         self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
@@ -165,6 +178,8 @@ class GaussianStage:
         self.posing = self._posing(params)
         self.free = self.free * self.in_sight()[:, None]
         self.labels = list(labels)
+        if not labels:  # nothing shows the folded lids
+            self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.label_views: dict[int, tuple[View, Posing]] = {}
         self.turn = np.random.default_rng(config.seed).permutation(len(self.labels))
         self._prepare_mesh()
@@ -237,11 +252,11 @@ class GaussianStage:
             total = total + self.label_loss(step)
         return total
 
-    def draw(self, posing: Posing, view: View) -> tuple[Tensor, Tensor]:
+    def draw(self, posing: Posing, view: View, fields: Fields | None = None) -> tuple[Tensor, Tensor]:
         """The Gaussians over the view's backdrop (H, W, 3), and their alpha (H, W)."""
         from pipeline.render import rasterize_gaussians
 
-        f = self.fields
+        f = fields or self.fields
         splats = posing.gaussians(f.dX), f.log_scale.exp(), f.rgb
         out = rasterize_gaussians(*splats, view.camera, backend=self.rasteriser, budget=posing.budget)
         return out.image + (1 - out.alpha)[..., None] * view.backdrop, out.alpha
@@ -265,7 +280,10 @@ class GaussianStage:
         """L_S (Eq. 10)."""
         c = self.config
         photo = self.photo
-        image, alpha = self.draw(self.posing, photo)
+        f = self.fields
+        if self.labels:  # only labels teach the colour of unfolded lids
+            f = replace(f, rgb=torch.lerp(f.rgb.detach(), f.rgb, self.free))
+        image, alpha = self.draw(self.posing, photo, f)
         image = torch.lerp(photo.target, image, photo.valid[..., None])
         l1, ssim, mask = losses.photo_losses(image, alpha * photo.valid, photo.target, photo.alpha)
         return c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask
@@ -291,11 +309,12 @@ class GaussianStage:
     def label_loss(self, step: int) -> Tensor:
         """L_diff (Eq. 9) of one pseudo-label, in turn; beside it L_S (Eq. 10) where the label is a real picture.
 
-        Outside the label's weight the render is replaced by the target, so that nothing there is taught.
+        Outside the label's weight the render is replaced by the target, so that nothing there is taught. A generated
+        label teaches what the photo shows only a little, see ``FitConfig.label_seen``.
         """
         which = int(self.turn[step % len(self.turn)])
         label, (view, posing) = self.labels[which], self._label_view(which)
-        image, alpha = self.draw(posing, view)
+        image, alpha = self.draw(posing, view, self.fields if label.filmed else self.fields.damped(self.teachable))
         image = torch.lerp(view.target, image, view.valid[..., None])
         c, weight = self.config, view.alpha * view.valid
         loss = c.lambda_LPIPS * self.perceptual(image, view.target, weight)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 FORMAT = "one-photo-avatar"
 VERSION = 1
 JSON_NAME, TENSOR_NAME = "avatar.json", "avatar.safetensors"
+PASSING = {"seconds"}
+"""Facts about the fit, not about the avatar: left out, so that the same seed gives the same file."""
 MAX_BYTES = 2 << 30
 """An avatar file larger than this is refused before it is read."""
 
@@ -81,8 +83,10 @@ def _write_folder(avatar: Avatar, folder: Path) -> None:
 def _replace_with_zip(folder: Path, path: Path) -> None:
     archive = folder.with_name("packed")
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
-        for name in (JSON_NAME, TENSOR_NAME):
-            out.write(folder / name, name)
+        for name in (JSON_NAME, TENSOR_NAME):  # no date: the same avatar is the same file
+            entry = zipfile.ZipInfo(name)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            out.writestr(entry, (folder / name).read_bytes(), compresslevel=1)
     os.replace(archive, path)
 
 
@@ -131,7 +135,7 @@ def _header(avatar: Avatar, data: bytes) -> dict[str, Any]:
         "body": {"name": avatar.body.name, "fingerprint": body_fingerprint(avatar.body)},
         "camera": {"width": int(avatar.camera.width), "height": int(avatar.camera.height)},
         "sha256": hashlib.sha256(data).hexdigest(),
-        "meta": avatar.meta,
+        "meta": {name: value for name, value in avatar.meta.items() if name not in PASSING},
     }
 
 

@@ -71,7 +71,7 @@ def reenact_with_footage(
     config = FitConfig.preset(quality, seed)  # type: ignore[arg-type]
     plain = fit(photo, body, config=config, progress=progress)
     clock.lap("fit the photo")
-    taught = fit(photo, body, labels.labels, config, progress=progress)
+    taught = fit(photo, body, labels.labels, config.for_footage(len(labels.labels)), progress=progress)
     clock.lap("fit photo and footage")
     made = {
         "video": Path(video).name, "frames": len(tracked), "fps": tracked.fps, "source_frame": source,

@@ -25,10 +25,11 @@ def run_ablation(
     body: BodyModel, out: Path, *, quick: bool = False, seed: int = 0, subjects: int = 1,
     size: Size | None = None, rows: list[Row] | None = None, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
-    """Fit every row on every subject and write ``ablation.json``, ``ablation.md`` and ``ablation.png``.
+    """Fit every row on every subject and write ``ablation.json``, ``ablation.md`` and ``ablation.png``
+    after each: a run that is stopped leaves the rows that are done.
 
     Args:
-        body: body model. out: folder; the files appear when all is done.
+        body: body model. out: folder.
         quick: few rows at a tiny size, to see that it works; its numbers mean nothing.
         seed: of the first subject; the next ones follow. subjects: how many people are made up.
         size, rows: other than those that ``quick`` chooses. progress: called with a stage and the share done.
@@ -48,6 +49,11 @@ def run_ablation(
     rows = rows or (R.quick_rows() if quick else R.all_rows(best))
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     strips: list[Array] = []
+    result: dict[str, Any] = {
+        "command": "python -m pipeline ablate" + (" --quick" if quick else ""), "subjects": subjects, "seed": seed,
+        "size": dataclasses.asdict(size), "lpips": f"LPIPS-{lpips.network.name}" if lpips else None,
+        "loss": best, "rows_done": 0, "rows_total": len(rows) * subjects, "groups": {},
+    }  # fmt: skip
     for subject in range(subjects):
         progress(f"subject {subject + 1}", 0.0)
         bench = make_bench(body, seed + subject, size)
@@ -56,17 +62,12 @@ def run_ablation(
             progress(f"subject {subject + 1}: {row.name}", i / len(rows))
             avatar, scores = R.run_row(bench, row, size, seed, lpips)
             found[row.group, row.name].append(scores)
+            result["rows_done"] += 1
+            groups = result["groups"].setdefault(row.group, {})
+            groups[row.name] = metrics.average(found[row.group, row.name])
             if not subject:
                 strips.append(R.avatar_strip(bench, avatar, row.name))
-    groups: dict[str, dict[str, Any]] = defaultdict(dict)
-    for (group, name), each in found.items():
-        groups[group][name] = metrics.average(each)
-    result = {
-        "command": "python -m pipeline ablate" + (" --quick" if quick else ""), "subjects": subjects, "seed": seed,
-        "size": dataclasses.asdict(size), "lpips": f"LPIPS-{lpips.network.name}" if lpips else None,
-        "loss": best, "groups": dict(groups),
-    }  # fmt: skip
-    _write(out, result, np.concatenate(strips, 0))
+            _write(out, result, np.concatenate(strips, 0))
     return result
 
 

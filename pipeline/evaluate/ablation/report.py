@@ -40,8 +40,8 @@ TITLES = {
 
 
 def _how(result: dict[str, Any]) -> str:
-    size, lpips = result["size"], result["lpips"]
-    return (
+    size, lpips, done, total = result["size"], result["lpips"], result["rows_done"], result["rows_total"]
+    return ("" if done == total else f"**Stopped after {done} of {total} rows.** ") + (
         f"{result['subjects']} synthetic subject(s), seed {result['seed']}; photos of {size['height']} rows, "
         f"{size['labels']} label frames of each kind, {size['steps']} steps, {size['poses']} held-out poses seen from "
         "0, 15, 30 degrees to both sides and 20 degrees up. PSNR, SSIM and LPIPS are taken inside the union of both "

@@ -64,12 +64,12 @@ def all_rows(best: str) -> list[Row]:
         Row("labels, Laplacian x 10", ("body",), best, {"lambda_lap": 0.2}),
         Row("labels, - re-tracking", ("untracked",), best),
     ]
-    rows += [Row(f"lost: lambda_{w}", ("body",), best, lost_weight(w), "lost weight") for w in WEIGHTS]
     rows += [
         Row("photo only", group="head"),
         Row("+ head labels, L1", ("head",), "l1", group="head"),
         Row("+ head labels", ("head",), best, group="head"),
     ]
+    rows += [Row(f"lost: lambda_{w}", ("body",), best, lost_weight(w), "lost weight") for w in WEIGHTS]
     return rows
 
 

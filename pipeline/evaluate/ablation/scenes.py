@@ -61,13 +61,13 @@ class Size:
         steps: of each fit. labels: of each kind. poses: held-out poses, each seen from one view.
     """
 
-    height: int = 512
-    gaussians: int = 110_000
-    surface: int = 60_000
-    pixels: int = 90_000
-    steps: int = 110
-    labels: int = 10
-    poses: int = 12
+    height: int = 384
+    gaussians: int = 80_000
+    surface: int = 45_000
+    pixels: int = 60_000
+    steps: int = 40
+    labels: int = 8
+    poses: int = 8
 
 
 QUICK = Size(height=160, gaussians=20_000, surface=8_000, pixels=8_000, steps=10, labels=2, poses=2)
