@@ -136,6 +136,7 @@ def fit(
         videos = [footage] if isinstance(footage, (str, Path)) else footage
         gathered = gather_labels(observation, model, folders=labels, footage=videos, progress=tell)
         further, sources = gathered.labels, gathered.sources
+        config = config.for_footage(sum(label.filmed for label in further))
     avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell, device=device)
     said = {"consent": record.to_json(), "report": report_json(observation.report), "label_sources": sources}
     return avatar.replace(meta={**avatar.meta, **said})
