@@ -37,6 +37,8 @@ def _motions_parser(commands: Any, common: Common, with_body: Common) -> None:
     show.set_defaults(run=_preview)
     stats = actions.add_parser("stats", help="speed, jerk, range and joint limits of the presets beside other clips")
     stats.add_argument("clips", nargs="*", metavar="CLIP.npz|VIDEO", help="to compare the presets with")
+    stats.add_argument("--window", type=float, default=2.0, metavar="SECONDS",
+                       help="measure pieces of this length (default 2)")  # fmt: skip
     with_body(stats)
     stats.set_defaults(run=_stats)
     sheet = actions.add_parser("sheet", help="one picture of an avatar in every preset")
@@ -89,26 +91,32 @@ def _preview(args: argparse.Namespace) -> None:
 def _stats(args: argparse.Namespace) -> None:
     from pipeline import api
     from pipeline.motion import get_motion, list_presets
-    from pipeline.motion.statistics import motion_statistics
+    from pipeline.motion.statistics import motion_statistics, windows
 
+    if not 0.5 <= args.window <= 600:
+        raise PipelineError(f"Pieces of {args.window:g} s cannot be measured; --window goes from 0.5 to 600.")
     with console.progress_bar(args.json) as progress:
         body = api.get_body(args.body) if args.clips else None
         others = {Path(c).name: api.load_motion(c, body=body, progress=progress) for c in args.clips}
     groups = {"presets": {p.name: get_motion(p.name) for p in list_presets()}, "compared with": others}
-    result = {g: {n: motion_statistics(c).as_dict() for n, c in clips.items()} for g, clips in groups.items()}
+    result = {
+        group: {n: [motion_statistics(w).as_dict() for w in windows(c, args.window)] for n, c in clips.items()}
+        for group, clips in groups.items()
+    }
     console.emit(result, _stats_text(result), args.json)
 
 
-def _stats_text(groups: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Lowest to highest value of every statistic, per group; a star where presets go beyond the others' highest."""
-    names = list(next(iter(groups["presets"].values())))
-    used = {g: clips for g, clips in groups.items() if clips}
-    lines = [f"{'':<20}" + "".join(f"{f'{g} ({len(clips)})':>24}" for g, clips in used.items())]
-    for name in names:
-        ranges = [(min(r[name] for r in c.values()), max(r[name] for r in c.values())) for c in used.values()]
-        beyond = len(ranges) > 1 and ranges[0][1] > ranges[1][1]
-        cells = "".join(f"{f'{low:.3g} to {high:.3g}':>24}" for low, high in ranges)
-        lines.append(f"{name:<20}{cells}{' *' if beyond else ''}")
+def _stats_text(groups: dict[str, dict[str, list[dict[str, float]]]]) -> str:
+    """Lowest, middle and highest value of every statistic; a star where the presets' highest is beyond the others'."""
+    from statistics import median
+
+    rows = {group: [r for pieces in clips.values() for r in pieces] for group, clips in groups.items() if clips}
+    head = "".join(f"{f'{group} ({len(groups[group])})':>30}" for group in rows)
+    lines = [f"{'':<20}{head}", f"{'':<20}" + f"{'low':>12}{'middle':>9}{'high':>9}" * len(rows)]
+    for name in next(iter(rows.values()))[0]:
+        values = [[r[name] for r in group] for group in rows.values()]
+        cells = "".join(f"{min(v):>12.3g}{median(v):>9.3g}{max(v):>9.3g}" for v in values)
+        lines.append(f"{name:<20}{cells}{' *' if len(values) > 1 and max(values[0]) > max(values[1]) else ''}")
     return "\n".join(lines)
 
 

@@ -12,7 +12,7 @@ from test_motion_clips import make_clip
 from pipeline.__main__ import main
 from pipeline.motion import get_motion, list_presets, save_clip
 from pipeline.motion.preview import SIZE, preview_frames, thumbnails, write_preview
-from pipeline.motion.statistics import motion_statistics
+from pipeline.motion.statistics import motion_statistics, windows
 from pipeline.types import PipelineError
 
 
@@ -64,7 +64,15 @@ def test_statistics_from_the_command_line(tmp_path, capsys):
     assert main(["motions", "stats", str(clip)]) == 0
     table = capsys.readouterr().out.splitlines()
     assert any(line.startswith("wrist_jerk_95") and line.endswith("*") for line in table), "others jerk more"
-    assert not any(line.startswith("limit_max") and line.count(" to ") != 2 for line in table)
+    assert len(table) == 2 + len(result["presets"]["explaining"][0]) and "presets (13)" in table[0]
+    assert main(["motions", "stats", "--window", "0.1"]) == 1
+
+
+def test_windows_cover_a_clip():
+    clip = get_motion("explaining")
+    parts = windows(clip, 2.0)
+    assert sum(map(len, parts)) == len(clip) and all(55 <= len(p) <= 65 for p in parts)
+    assert windows(clip, 100.0)[0] is not None and len(windows(make_clip(1), 2.0)) == 1
 
 
 def test_statistics_know_jerk_and_limits():

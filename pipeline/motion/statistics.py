@@ -128,3 +128,13 @@ def _turns(local: Array, fps: float, looped: bool) -> dict[str, float]:
         "torso": [INDEX[f"spine{i}"] for i in (1, 2, 3)],
     }
     return {f"{name}_turn_max": float(speed[:, ids].max()) for name, ids in groups.items()}
+
+
+def windows(clip: MotionClip, seconds: float) -> list[MotionClip]:
+    """A clip in pieces of equal length, about ``seconds`` long, so that long and short clips can be compared."""
+    from .edit import select
+
+    count = max(1, round(clip.duration / seconds))
+    edges = np.linspace(0, len(clip), count + 1).round().astype(int)
+    plain = clip.replace(meta={**clip.meta, "loop": False}) if count > 1 else clip
+    return [select(plain, slice(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
