@@ -85,22 +85,32 @@ def _perceptual_metric() -> dict[str, str]:
                 "set ONESHOT_LPIPS to lpips_squeeze_v0.1.npz")  # fmt: skip
 
 
-def _backend(part: str, package: str) -> dict[str, str]:
+def _backend(part: str, packages: tuple[str, ...]) -> dict[str, str]:
+    """The first of these that works draws on the card; the others' reasons are told."""
     from pipeline.render import available_backends
 
     backends = {b.name: b for b in available_backends()}
-    fast = backends[package]
-    if fast.available:
-        return _row(part, FULL, f"{package}: {fast.reason}")
-    return _row(part, EMBEDDED, backends["cpu"].reason, f"{package} on a CUDA machine; here: {fast.reason}")
+    works = [name for name in packages if backends[name].available]
+    reasons = [f"{name}: {backends[name].reason}" for name in packages if name not in works]
+    if works:
+        return _row(part, FULL, f"{works[0]}: {backends[works[0]].reason}", "; ".join(reasons))
+    reason = backends["triton"].reason
+    if reason == backends[packages[0]].reason:  # no card: one reason for all
+        reasons = [f"here: {reason}"]
+    return _row(part, EMBEDDED, backends["cpu"].reason, f"a CUDA card with Triton (part of torch) or {packages[0]}; "
+                f"{'; '.join(reasons)}")  # fmt: skip
 
 
 def _gaussians() -> dict[str, str]:
-    return _backend("Gaussians", "gsplat")
+    from pipeline.render.backends import GAUSSIANS
+
+    return _backend("Gaussians", GAUSSIANS)
 
 
 def _mesh_mask() -> dict[str, str]:
-    return _backend("mesh mask", "nvdiffrast")
+    from pipeline.render.backends import MASKS
+
+    return _backend("mesh mask", MASKS)
 
 
 def _motions() -> dict[str, str]:

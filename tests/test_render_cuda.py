@@ -138,3 +138,23 @@ def test_the_card_masks_the_same_pixels(name):
     faces = np.array([[0, 1, 2]])
     fast, slow = mesh_mask(corners, faces, CAMERA, backend=name), mesh_mask(corners.cpu(), faces, CAMERA)
     assert (fast.cpu() - slow).abs().mean() < 2e-3
+
+
+def test_doctor_tells_what_draws_and_why_the_others_do_not(monkeypatch):
+    from pipeline import doctor
+    from pipeline.render.backends import Backend
+
+    found = [
+        Backend("cpu", True, "numba"),
+        Backend("gsplat", False, "the trial call failed: no nvcc"),
+        Backend("nvdiffrast", False, "the package nvdiffrast is not installed"),
+        Backend("triton", True, "trial call passed on a card"),
+    ]
+    monkeypatch.setattr("pipeline.render.available_backends", lambda: found)
+    rows = {row["part"]: row for row in (doctor._gaussians(), doctor._mesh_mask())}
+    assert all(row["tier"] == "full" and row["why"].startswith("triton: trial") for row in rows.values())
+    assert "no nvcc" in rows["Gaussians"]["raise"] and "nvdiffrast is not installed" in rows["mesh mask"]["raise"]
+    found[3] = Backend("triton", False, "the trial call failed: wrong by 1")
+    row = doctor._gaussians()
+    assert row["tier"] == "embedded" and row["why"] == "numba"
+    assert "no nvcc" in row["raise"] and "wrong by 1" in row["raise"]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ import torch
 from pipeline.render import Rig, SkinnedRenderer, mesh_mask, rasterize_gaussians
 from pipeline.types import Camera, PipelineError
 
+ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="the Triton kernels need the package triton")
 
 
@@ -164,3 +169,15 @@ def test_skinned_frames_equal_the_cpu_ones(device):
         fast.layers(transforms[:1], small)
     with pytest.raises(PipelineError, match="coefficients"):
         fast.layers(transforms, small, expression=np.zeros(3))
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_cards_that_are_not_here(tmp_path):
+    """Machine code for the cards of ZeroGPU, from the compiler inside Triton: no card, no nvcc."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    environment |= {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, str(ROOT / "tests" / "triton_compile.py"), "120"]
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == 9 and all(int(size) > 1000 for _, _, size in lines)
