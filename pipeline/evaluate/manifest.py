@@ -62,7 +62,7 @@ def read_manifest(path: str | Path) -> list[Subject]:
 
 def _load(path: Path) -> Any:
     if path.suffix not in (".json", ".yaml", ".yml"):
-        raise PipelineError(f"The manifest {path.name} is neither .json nor .yaml; see docs/ablation.md, Table 1.")
+        raise PipelineError(f"The manifest {path.name} is neither .json nor .yaml; see docs/evaluate.md.")
     try:
         if path.stat().st_size > MAX_BYTES:
             raise PipelineError(f"The manifest {path.name} is larger than a list of subjects can be.")
