@@ -14,7 +14,6 @@ from pipeline.types import PipelineError
 from pipeline.weights import WEIGHTS
 
 EMBEDDED, FULL, ABSENT = "embedded", "full", "absent"
-LATER = "come in a later version"
 
 
 def _row(part: str, tier: str, why: str, how: str = "") -> dict[str, str]:
@@ -59,8 +58,11 @@ def _body_labels() -> dict[str, str]:
 
 
 def _head_labels() -> dict[str, str]:
+    weight = WEIGHTS["portrait4d-v2"]
+    if weight.state() == "ready":
+        return _row("head labels", FULL, "Portrait4D-v2: `label --head` makes labels, `fit --labels DIR` uses them")
     return _row("head labels", EMBEDDED, "none; the body model's 52 facial actions move the face",
-                f"Portrait4D-v2 labels {LATER}")  # fmt: skip
+                f"{weight.how()}, then `label --head` and `fit --labels`")  # fmt: skip
 
 
 def _perceptual_loss() -> dict[str, str]:

@@ -121,6 +121,15 @@ class Weight:
             return "wrong"
         return "partial" if self.cache.is_dir() and any(self.cache.rglob("*.part")) else "absent"
 
+    def pin(self) -> str:
+        """Which version a fetch takes, in words."""
+        if not self.source:
+            return ""
+        if self.revision:
+            return f"pinned to {self.revision}"
+        commit = self.record().get("commit")
+        return f"kept to {commit}, recorded by the first fetch" if commit else "not pinned; the first fetch records it"
+
     def how(self) -> str:
         """What to do to get it."""
         if self.source:
@@ -134,6 +143,7 @@ class Weight:
             "name": self.name, "repo": self.source, "files": [f.path for f in self.files],
             "megabytes": self.megabytes, "licence": self.licence, "commercial": self.commercial, "gated": self.gated,
             "gives": self.gives, "used": self.used, "revision": self.revision or self.record().get("commit"),
+            "pinned": self.revision is not None,
             "state": self.state(), "how": self.how(),
         }  # fmt: skip
 
@@ -250,7 +260,7 @@ _TABLE = (
         licence="see the repository's card; the file holds FLAME data, whose licence is for research",
         commercial=None,
         gated=False,
-        gives="generated head labels (Python only, see pipeline.labels.make_head_labels)",
+        gives="generated head labels (`label --head`)",
         env="ONESHOT_PORTRAIT4D",
     ),
     Weight(

@@ -66,6 +66,8 @@ def _lines(weight: Weight) -> str:
         f"    from: {weight.source or '(not on the Hub)'}  {weight.file}  ({size}{', gated' if weight.gated else ''})",
         f"    licence: {weight.licence} ({use[weight.commercial]})",
     ]
+    if weight.pin():
+        lines.insert(3, f"    version: {weight.pin()}")
     if weight.state() != "ready" and weight.used:
         lines.append(f"    -> {weight.how()}")
     return "\n".join(lines)

@@ -129,6 +129,8 @@ def test_every_entry_says_what_it_is():
         assert weight.revision is None or re.fullmatch(r"[0-9a-f]{40}", weight.revision)
         assert all(f.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", f.sha256) for f in weight.files)
         json.dumps(weight.to_json())
+    assert WEIGHTS["portrait4d-v2"].pin().startswith(("not pinned", "kept to"))
+    assert WEIGHTS["dwpose"].pin().startswith("pinned to f7c16a3d") and WEIGHTS["smplx"].pin() == ""
     assert WEIGHTS["svd-xt-1.1"].gated and WEIGHTS["smplx"].commercial is False
 
 
@@ -140,7 +142,8 @@ def test_fetch_then_nothing_is_asked_again(server):
     assert ("big.safetensors", 1.0) in shares
     assert PART.record()["commit"] == COMMIT
     assert PART.record()["files"]["big.safetensors"] == hashlib.sha256(FILES["big.safetensors"]).hexdigest()
-    assert PART.state() == "ready"
+    assert PART.state() == "ready" and PART.to_json()["pinned"] is False
+    assert PART.pin() == f"kept to {COMMIT}, recorded by the first fetch"
     count = len(server.seen)
     assert hub.fetch(PART) == path and len(server.seen) == count
     assert any(COMMIT in url for _, url, _, _ in server.seen), "the second file is fetched from the first one's commit"
