@@ -243,6 +243,28 @@ def test_hand_to_hand_contact_is_kept(body, builds, build):
     assert np.abs(gap(posed) - gap(source)).max() < 0.03
 
 
+@pytest.mark.parametrize(("name", "part"), [("thinking", "head"), ("shrug_laugh", "torso")])
+@pytest.mark.parametrize("build", ["one", "other", "wide", "slim"])
+def test_hands_that_touch_face_and_chest_still_touch_them(body, builds, build, name, part):
+    """As near as in the clip: 1.5 cm in the middle, 5 cm at the moments of coming and going; and nothing sinks in."""
+    clip, betas = get_motion(name), builds[build]
+    gaps = []
+    for shape, local, root in ((np.zeros_like(betas), local_rotations(clip), None), (betas, None, None)):
+        solids = body_solids(body, shape)
+        solid = getattr(solids, part)
+        if local is None:
+            motion = retarget(clip, body, person(body, betas))
+            local, root = locals_of(motion), motion.arrays["transl"] + solids.rest[0]
+        posed = _posed(local, np.zeros(3) if root is None else root, solids.rest)
+        gaps.append({s: solid.distance(posed.hand_points(s), posed.world, posed.joints)[0].min(1) for s in SIDES})
+    touching = {s: gaps[0][s] < 0.03 for s in SIDES}
+    assert max(t.sum() for t in touching.values()) > 10, "the clip touches for a third of a second"
+    for side in SIDES:
+        away = (gaps[1][side] - gaps[0][side])[touching[side]]
+        if away.size:
+            assert np.median(away) < 0.015 and away.max() < 0.055 and gaps[1][side][touching[side]].min() > 0.0, side
+
+
 def test_every_preset_plays_on_another_build(body, builds):
     for i, preset in enumerate(list_presets()):
         motion = retarget(get_motion(preset.name), body, person(body, builds[("wide", "one", "slim")[i % 3]]))
