@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +13,12 @@ from pipeline.types import Array, BodyParams, Camera
 
 if TYPE_CHECKING:
     from pipeline.avatar import Avatar
+    from pipeline.render.skinned import SkinnedRenderer
+    from pipeline.render.skinned_triton import TritonRenderer
 
+    Renderer = SkinnedRenderer | TritonRenderer
+
+Drawn = TypeVar("Drawn")
 MIN_EXPRESSION = 1e-6
 """Metres per unit of an expression coefficient below which a Gaussian does not follow it."""
 
@@ -24,12 +31,13 @@ class Puppet:
 
     Args:
         avatar: whom to draw.
-        device: where to draw; see :func:`pipeline.render.choose_device`.
+        device: where to draw; see :func:`pipeline.render.choose_device`. When a card runs out of memory, the rest is
+            drawn on the CPU, with a Python warning.
     """
 
     def __init__(self, avatar: Avatar, device: torch.device | str = "cpu") -> None:
         from pipeline.avatar.model import canonical_mesh
-        from pipeline.render import Rig, skinned_renderer
+        from pipeline.render import Rig
 
         self._avatar = avatar
         body = avatar.body
@@ -40,10 +48,24 @@ class Puppet:
             points = avatar.canonical(neutral)
         self._corrected = body.posedirs is not None
         rows, basis = (None, None) if self._corrected else expression_basis(avatar)
-        rig = Rig.build(
+        self._rig = Rig.build(
             points, avatar.skin_index, avatar.skin_weight, avatar.scale, avatar.rgb, rows=rows, basis=basis
         )
-        self._renderer = skinned_renderer(rig, device)
+        self._device, self._renderer = torch.device(device), None
+
+    def _render(self, draw: Callable[[Renderer], Drawn]) -> Drawn:
+        """``draw`` with the renderer, which is made at its first use."""
+        from pipeline.render import skinned_renderer
+
+        try:
+            self._renderer = self._renderer or skinned_renderer(self._rig, self._device)
+            return draw(self._renderer)
+        except torch.OutOfMemoryError:
+            if self._device.type == "cpu":
+                raise
+        warnings.warn("The CUDA card ran out of memory; the rest is drawn on the CPU.", stacklevel=3)
+        self._device, self._renderer = torch.device("cpu"), None
+        return self._render(draw)
 
     def _inputs(self, params: BodyParams) -> tuple[Array, dict[str, Array]]:
         """Transforms (55, 3, 4) of the joints, and what else the renderer needs for a pose."""
@@ -69,12 +91,12 @@ class Puppet:
             (H, W, 3) uint8, or without a background (H, W, 4) with straight alpha.
         """
         transforms, more = self._inputs(params)
-        return self._renderer.draw(transforms, camera, background, **more)
+        return self._render(lambda renderer: renderer.draw(transforms, camera, background, **more))
 
     def layers(self, params: BodyParams, camera: Camera) -> tuple[Array, Array]:
         """Colour premultiplied by alpha (H, W, 3), and alpha (H, W), float32 in 0..1."""
         transforms, more = self._inputs(params)
-        return self._renderer.layers(transforms, camera, **more)
+        return self._render(lambda renderer: renderer.layers(transforms, camera, **more))
 
 
 def expression_basis(avatar: Avatar) -> tuple[torch.Tensor, torch.Tensor]:

@@ -83,6 +83,28 @@ def test_unknown_devices_are_refused_before_the_photo_is_read():
             api.fit("no photo.jpg", device="cuda")
 
 
+def test_a_card_that_fills_up_while_drawing_leaves_the_rest_to_the_cpu(doll, monkeypatch):
+    from pipeline import render
+    from pipeline.puppet import Puppet
+
+    made, on_cpu = [], render.skinned_renderer
+
+    class Full:
+        def draw(self, *args, **more):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def make(rig, device):
+        made.append(torch.device(device).type)
+        return on_cpu(rig) if made[-1] == "cpu" else Full()
+
+    monkeypatch.setattr(render, "skinned_renderer", make)
+    puppet, wall = Puppet(doll, "cuda"), np.zeros((256, 144, 3), np.uint8)
+    with pytest.warns(UserWarning, match="drawn on the CPU"):
+        frame = puppet.draw(doll.params, doll.camera, wall)
+    assert frame.any() and np.array_equal(frame, puppet.draw(doll.params, doll.camera, wall))
+    assert made == ["cuda", "cpu"]
+
+
 @pytest.fixture(scope="module")
 def stage_of(doll):
     """Makes a stage that fits the doll's colours to a picture of it in other colours."""
