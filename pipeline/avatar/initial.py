@@ -29,6 +29,8 @@ Array = np.ndarray
 SURFACE_SCALE = 0.8
 """Scale of a surface Gaussian in units of the distance to its neighbours: enough that nothing shines through."""
 
+NEARBY = 45.0
+"""Pixels, at 1024 rows, within which cloth counts as near a hole."""
 FRONTAL = 0.2
 """Cosine to the line of sight from which a surface takes its colour from the photo: more slanted, a pixel of error in
 the mesh is a centimetre on the skin."""
@@ -214,16 +216,22 @@ def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: P
 def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig) -> Array:
     """The photo with the arms taken off the body, (H, W, 3): what a moved hand uncovers.
 
-    A head is painted from the head and clothes from clothes: no cheek on a chest.
+    A head is painted from the head and clothes from clothes: no cheek on a chest; and from what is near, where there is
+    enough of it: no skirt on a shirt.
     """
+    from scipy import ndimage
+
     hits = parts.layers[geo.BODY]
     on_head = geo.region(body, "head", "neck")[np.asarray(body.faces)].any(1)
     head = on_head[nearest_fill(hits.face, hits.face >= 0)] & (hits.face >= 0).any()
     hole = parts.hidden | (parts.unsure & (parts.label == geo.BODY))
     source = (parts.label == geo.BODY) & (head | ~parts.loose) & ~hole & safe_pixels(body, scene, parts)
-    painted = scene.foreground
+    painted, unit = scene.foreground, len(scene.alpha) / 1024
     for region in (head, ~head):
-        painted = fill_exemplar(painted, hole & region, source & region, config.seed)
+        mine = hole & region
+        near = source & region & (ndimage.distance_transform_edt(~mine) < NEARBY * unit)
+        enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
+        painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
     return painted
 
 

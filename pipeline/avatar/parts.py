@@ -29,8 +29,9 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 """MediaPipe face mesh contours (the person's own left and right)."""
 
-HAIR_GAP = 70.0
-"""Height in pixels, at 1024 rows, up to which a hand before loose hair leaves a gap that is painted."""
+HAIR_GAP, BESIDE, ACROSS = 70.0, 14.0, 220.0
+"""Pixels at 1024 rows: how far above and below a hand loose hair may be, how far beside an arm the body may be, and how
+far on two opposite sides of it, to go on behind it."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +84,24 @@ def divide(
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    arm = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
-    covered = arm & ((layers[geo.BODY].face >= 0) | between(label == geo.BODY, HAIR_GAP * len(alpha) / 1024))
-    return Parts(label, loose, layers, covered, first, band & person)
+    hidden = behind_arms(label, layers[geo.BODY].face >= 0, len(alpha) / 1024)
+    return Parts(label, loose, layers, hidden, first, band & person)
+
+
+def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
+    """Arm pixels (H, W) bool behind which the body goes on.
+
+    There its mesh lies (``on_mesh``) and the picture shows it near by or on two opposite sides: behind an arm that
+    hangs beside the body its outline is not known, and a mesh that is too wide there would come to light as a second
+    arm. Loose hair has no mesh; it goes on behind a hand that has hair close above and below it.
+    """
+    body, arm = label == geo.BODY, np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    if not body.any():
+        return arm & on_mesh
+    close = ndimage.distance_transform_edt(~body) <= BESIDE * unit
+    reach = ACROSS * unit
+    known = close | between(body, reach) | between(body.T, reach).T
+    return arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))
 
 
 def between(mask: Array, reach: float) -> Array:
