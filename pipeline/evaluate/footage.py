@@ -52,10 +52,12 @@ def reenact_with_footage(
     from pipeline.labels.sightings import sightings_of
     from pipeline.perceive.track import detect_video, track_video
 
+    if not footage_seconds > 0:
+        raise PipelineError("Give more than 0 seconds of footage.")
     clock = Clock()
     found = detect_video(video, max_seconds=max_seconds, progress=progress)
     count = round(footage_seconds * found.fps)
-    if footage_seconds <= 0 or len(found.frames) - count < LEAST_SCORED:
+    if len(found.frames) - count < LEAST_SCORED:
         raise PipelineError(
             f"After {footage_seconds:g} s of footage fewer than {LEAST_SCORED} of {len(found.frames)} frames are left "
             "to score; use a longer video or less footage."
@@ -114,19 +116,21 @@ def _score(
 ) -> dict[str, Scores]:
     """Draw both avatars beside every frame after the footage."""
     from pipeline.media import VideoWriter, to_uint8
+    from pipeline.provenance import Stamp
     from pipeline.puppet import Puppet
 
     scores = {"photo": Scores(None, 1), "footage": Scores(None, 1)}
     still, camera = Layer.of(scene.photo.image, scene.photo.alpha), scene.photo.camera
-    puppet = Puppet(taught)
-    with VideoWriter(target, scene.tracked.fps, (3 * camera.width, camera.height)) as writer:
+    puppet, size = Puppet(taught), (3 * camera.width, camera.height)
+    stamp = Stamp.of(scene.avatar.meta, size)
+    with VideoWriter(target, scene.tracked.fps, size, seal=stamp.seal) as writer:
         for index, real, plain, _ in layers(scene, video):
             progress("comparing", (index + 1) / len(scene.tracked))
             if index < first:
                 continue
             image, cover = puppet.layers(scene.tracked.frame(index), camera)
             better = Layer(image, cover, image + 1 - cover[..., None])
-            writer.write(to_uint8(np.concatenate([real.white, plain.white, better.white], axis=1)))
+            writer.write(stamp.mark(to_uint8(np.concatenate([real.white, plain.white, better.white], axis=1))))
             if scene.tracked.found[index]:
                 scores["photo"].add(index, real, plain, still)
                 scores["footage"].add(index, real, better, still)
