@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 
 from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.avatar.refine import OUT_OF_MEMORY, refine
-from pipeline.types import PipelineError
+from pipeline.types import PipelineError, PseudoLabel
 
 STEPS = 8
 
@@ -129,10 +130,12 @@ def stage_of(doll):
         neighbours=spacing(means.numpy(), np.zeros(n, np.int8))[1],
     )  # fmt: skip
     config = FitConfig(steps=STEPS)
+    label = PseudoLabel(out.image.numpy(), alpha, doll.camera, doll.params, "body", filmed=True)
 
-    def make(device: str) -> GaussianStage:
+    def make(device: str, labels: int = 0) -> GaussianStage:
         dX, dT = doll.dX.numpy(), doll.dT.numpy()
-        return GaussianStage(doll.body, posed, samples, dX, dT, scene, doll.params, config, device=device)
+        further = [label] * labels
+        return GaussianStage(doll.body, posed, samples, dX, dT, scene, doll.params, config, further, device=device)
 
     return make
 
@@ -163,6 +166,39 @@ def test_a_stage_goes_on_where_another_stopped(stage_of):
     fields = second.run(shares.append)
     assert shares == [k / STEPS for k in range(STEPS // 2, STEPS)] and second.done == STEPS
     assert gap(fields, whole.run(lambda share: None)) < 0.2 * gap(start, fields), "Adam starts anew, the fields do not"
+
+
+class Nothing:
+    """Stands in for a Triton kernel."""
+
+    def __getitem__(self, grid):
+        return lambda *args, **options: None
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="the Triton kernels need the package triton")
+def test_nothing_in_the_loop_leaves_the_device_or_waits_for_it(stage_of, monkeypatch):
+    """On torch's "meta" device, where reading a value or mixing in a tensor of the CPU raises; kernels do nothing."""
+    from pipeline.avatar import optimise
+    from pipeline.render import budget, gaussians, silhouette, triton_kernels, triton_mask_kernels
+
+    for module, names in (
+        (triton_kernels, ("project", "emit_pairs", "blend", "blend_backward", "project_backward")),
+        (triton_mask_kernels, ("cover", "cross", "cross_backward")),
+    ):
+        for name in names:
+            monkeypatch.setattr(module, name, Nothing())
+    for module in (optimise, gaussians, silhouette):
+        monkeypatch.setattr(module, "pick_backend", lambda wanted, like, accelerators=(): wanted or "triton")
+    monkeypatch.setattr(budget.PairBudget, "room", lambda self, total: 1000)  # the one that may wait
+    stage = stage_of("meta", labels=2)
+    optimizer = stage.optimizer()
+    for step in (STEPS - 2, STEPS - 1, optimise.MESH_EVERY):
+        optimizer.zero_grad()
+        stage.loss(step).backward()
+        optimizer.step()
+    assert all(x.grad.device.type == "meta" for x in vars(stage.fields).values())
+    with pytest.raises(NotImplementedError, match="meta"):
+        stage.reached()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card")
