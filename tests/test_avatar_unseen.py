@@ -1,0 +1,143 @@
+"""What the photo does not show: cloth and hair continued, colours kept apart, what belongs together kept together."""
+
+import numpy as np
+import pytest
+import torch
+from toy_body import ToyBody, toy_observation
+
+from pipeline.avatar import attach, completion, initial, parts, texture
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
+from pipeline.avatar.optimise import GaussianStage
+from pipeline.config import FitConfig
+from pipeline.types import Camera
+
+
+@pytest.fixture(scope="module")
+def body():
+    return ToyBody()
+
+
+def test_fold_reflects_at_both_ends():
+    values = np.array([[-0.25], [0.0], [0.5], [1.0], [1.25], [2.25]])
+    np.testing.assert_allclose(texture.fold(values, np.zeros(1), np.ones(1)).ravel(), [0.25, 0, 0.5, 1, 0.75, 0.25])
+
+
+def test_hidden_half_of_a_striped_sleeve_gets_stripes(body):
+    """Rings around the upper half of an arm go on below it; the other arm, all unseen, is left alone."""
+    rng = np.random.default_rng(0)
+    faces, template = np.asarray(body.faces), body.v_template.numpy()
+    group = geo.face_groups(body)
+    face = rng.choice(np.flatnonzero(np.isin(group, (geo.LEFT_ARM, geo.RIGHT_ARM))), 12_000)
+    bary = rng.dirichlet((1, 1, 1), len(face)).astype(np.float32)
+    points = (template[faces[face]] * bary[..., None]).sum(1)
+    mine = group[face]
+    rings = 0.5 + 0.1 * np.sign(np.sin(np.abs(points[:, 0]) * 2 * np.pi / 0.04))[:, None] * np.ones(3)
+    seen = (mine == geo.LEFT_ARM) & (np.abs(points[:, 0]) < 0.38)
+    smooth = np.full((len(face), 3), 0.5, np.float32)
+    rgb = np.where(seen[:, None], rings, smooth).astype(np.float32)
+    out = texture.continue_texture(body, points, mine, face, rgb, smooth, seen)
+    np.testing.assert_array_equal(out[seen | (mine == geo.RIGHT_ARM)], rgb[seen | (mine == geo.RIGHT_ARM)])
+    unseen = (mine == geo.LEFT_ARM) & ~seen
+    assert np.abs(out[unseen] - 0.5).mean() > 0.08
+    assert np.abs(out[unseen].mean() - 0.5) < 0.02
+
+
+def test_commonest_is_a_mode_and_no_mix():
+    rgb = np.concatenate([np.tile([0.9, 0.4, 0.1], (60, 1)), np.tile([0.2, 0.2, 0.6], (40, 1))])
+    np.testing.assert_allclose(completion.commonest(rgb, np.ones(100)), [0.9, 0.4, 0.1], atol=0.01)
+    np.testing.assert_allclose(
+        completion.commonest(rgb, np.r_[np.ones(60), 2 * np.ones(40)]), [0.2, 0.2, 0.6], atol=0.01
+    )
+
+
+def test_short_sleeve_stays_cloth_and_the_arm_below_it_skin(body):
+    """The front of an arm is seen, cloth to the elbow and skin beyond: so is its back."""
+    template = body.v_template.numpy()
+    arm = np.asarray(body.regions["left_arm"])
+    cloth, skin = np.array([0.1, 0.2, 0.6]), np.array([0.8, 0.6, 0.5])
+    rgb = np.where((template[:, :1] < 0.38), cloth, skin).astype(np.float32)
+    seen = arm & (template[:, 2] > 0.01)
+    filled = completion.complete(body, rgb, seen.astype(np.float32)).rgb
+    back = arm & (template[:, 2] < -0.01)
+    upper, lower = back & (template[:, 0] < 0.34), back & (template[:, 0] > 0.44)
+    for where, own, other in ((upper, cloth, skin), (lower, skin, cloth)):
+        mean = filled[where].mean(0)
+        assert np.linalg.norm(mean - own) < 0.5 * np.linalg.norm(mean - other)
+
+
+def test_patch_away_from_its_mesh_joins_what_it_touches():
+    label = np.full((60, 60), -1, np.int8)
+    label[20:58, 5:30], label[20:58, 30:55] = geo.BODY, geo.LEFT_ARM
+    label[30:40, 40:50] = geo.BODY  # a fleck inside the arm, where no mesh of the body is
+    label[2:6, 50:54] = geo.BODY  # one that touches nothing
+    on_mesh = np.zeros((60, 60), bool)
+    on_mesh[20:58, 5:30] = True
+    miss = geo.Hits(np.full((60, 60), -1), np.zeros((60, 60, 3)), np.ones((60, 60)))
+    hits = geo.Hits(np.where(on_mesh, 0, -1), miss.bary, miss.depth)
+    arm = geo.Hits(np.where(label == geo.LEFT_ARM, 0, -1), miss.bary, miss.depth)
+    out = parts.join_islands(label, {geo.BODY: hits, geo.LEFT_ARM: arm, geo.RIGHT_ARM: miss})
+    assert (out[30:40, 40:50] == geo.LEFT_ARM).all()
+    keep = np.ones_like(on_mesh)
+    keep[30:40, 40:50] = False
+    np.testing.assert_array_equal(out[keep], label[keep])
+
+
+def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
+    label = np.full((400, 400), -1, np.int8)
+    label[50:390, 100:250] = geo.BODY
+    label[180:220, 120:240] = geo.LEFT_ARM  # across the chest
+    label[80:380, 250:300] = geo.RIGHT_ARM  # beside it
+    hidden = parts.behind_arms(label, np.ones_like(label, bool), 1.0)
+    assert hidden[180:220, 120:240].all()
+    assert not hidden[100:360, 270:300].any()
+    no_mesh = parts.behind_arms(label, np.zeros_like(label, bool), 1.0)
+    assert no_mesh[180:220, 130:230].all()  # a gap as low as this one in loose hair
+    assert not no_mesh[80:380, 250:300].any()
+
+
+def test_edge_of_the_chin_goes_with_the_head(body):
+    """A head (closer) above a torso: the first rows of torso pixels below it are given to the head."""
+    groups = np.asarray(body.regions["head"])[np.asarray(body.faces)].all(1)
+    head_face, torso_face = int(np.flatnonzero(groups)[0]), 0
+    face, depth = np.full((1024, 40), torso_face), np.full((1024, 40), 2.1, np.float32)
+    face[:500], depth[:500] = head_face, 2.0
+    found = PixelMap(face, np.full((1024, 40, 3), 1 / 3), depth, np.ones((1024, 40), bool))
+    out = attach.chin_to_head(body, found, np.zeros((1024, 40), np.int8))
+    changed = np.flatnonzero((out.face == head_face).all(1))
+    assert changed.max() == 499 + round(attach.RIM)
+    assert np.all(out.depth[500 : 500 + round(attach.RIM)] == 2.0)
+
+
+def test_slope_is_limited_within_a_surface_and_kept_at_a_contour():
+    camera = Camera.frontal(40, 60, focal=100.0, distance=2.0)
+    depth = np.full((60, 40), 2.0, np.float32)
+    depth[:, 20:24] = 2.0 + 0.011 * np.arange(1, 5)  # as steep as one surface gets
+    depth[:, 24:] = depth[:, 23:24]
+    depth[40:] = 2.5
+    found = PixelMap(np.zeros((60, 40), int), np.zeros((60, 40, 3)), depth, np.ones((60, 40), bool))
+    steep = attach.limit_slope(found, np.zeros((60, 40), np.int8), camera)
+    np.testing.assert_array_equal(steep.depth, depth)  # 2 cm a pixel: nothing here is steeper than 4
+    near = Camera.frontal(40, 60, focal=1000.0, distance=2.0)
+    flat = attach.limit_slope(found, np.zeros((60, 40), np.int8), near)
+    step = attach.SLOPE * depth.max() / 1000
+    assert np.diff(flat.depth[:40], axis=1).max() <= step * 1.01
+    np.testing.assert_array_equal(flat.depth[40:], depth[40:])
+    assert (flat.depth <= depth).all()
+
+
+def test_photo_does_not_teach_what_it_does_not_show(body):
+    """The far side keeps its colour through the optimisation, the near side learns."""
+    observation, config = toy_observation(body), FitConfig(steps=4, surface_samples=4000, fill_hidden=False)
+    scene = initial.working_scene(body, observation, 1024)
+    posed = initial.posed_body(body, scene.params)
+    dT = initial.mesh_stage(body, posed, scene, config)
+    samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
+    dX = initial.canonical_offsets(body, posed, samples)
+    stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config)
+    torch.manual_seed(0)
+    change = (stage.run(lambda share: None).rgb - torch.from_numpy(samples.rgb)).abs().amax(1).numpy()
+    depth = scene.camera.project(samples.point)[1]
+    behind = (samples.kind == SURFACE) & (depth > np.median(depth[samples.kind == TIGHT]) + 0.1)
+    assert behind.sum() > 200 and (change[behind] > 1e-6).mean() < 0.02
+    assert (change[samples.kind == TIGHT] > 1e-3).mean() > 0.5
