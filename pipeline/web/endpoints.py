@@ -449,12 +449,12 @@ def _picture(image: Any, owner: str | None) -> str:
 
 
 def picture_of(avatar: Any, path: Path, yaw: float = 0.0) -> None:
-    """Write a JPEG of an avatar in its photo's pose."""
+    """Write a JPEG of an avatar in its photo's pose; on the CPU, because the page's process has no GPU on ZeroGPU."""
     from pipeline.animation import draw_frames
     from pipeline.media import save_image
 
     view = View(yaw=yaw, background="#e8e8ec", size=SMALL)
-    save_image(path, next(iter(draw_frames(avatar, [avatar.params], view))), quality=88)
+    save_image(path, next(iter(draw_frames(avatar, [avatar.params], view, "cpu"))), quality=88)
 
 
 def _previews(avatar: Any, token: str) -> list[tuple[str, str]]:
