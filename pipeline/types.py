@@ -238,6 +238,7 @@ class Observation:
         report: how well it went.
         source_hash: SHA-256 of the photo's pixels (hex).
         valid: (H, W) bool, False where the crop reaches over the photo's edge: shown, never learnt from; None = all.
+        window: x, y, width, height of the crop in the photo's pixels (:class:`pipeline.perceive.crop.CropWindow`).
     """
 
     image: Array
@@ -249,6 +250,7 @@ class Observation:
     report: FitReport
     source_hash: str
     valid: Array | None = None
+    window: tuple[float, float, float, float] | None = None
 
 
 @dataclass(frozen=True)

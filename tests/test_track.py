@@ -18,7 +18,7 @@ from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
 from pipeline.perceive.report import check_detections, make_report, part_errors
 from pipeline.perceive.targets import build_targets
-from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _chunks, _crossfade, choose_reference
+from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of
 from pipeline.render import interpolate, rasterize_mesh
 from pipeline.types import BodyParams, Detections, PipelineError
 
@@ -70,7 +70,7 @@ def test_video_without_a_face_is_refused():
 def test_chunks_that_agree_are_joined_without_a_trace():
     frames = 2 * CHUNK - OVERLAP
     whole = np.cumsum(np.random.default_rng(0).normal(size=(frames, 3)), 0).astype(np.float32)
-    chunks = _chunks((), frames)
+    chunks = chunks_of((), frames)
     assert chunks == [(0, CHUNK), (CHUNK - OVERLAP, frames)]
 
     def piece(start: int, end: int) -> Registration:
@@ -176,9 +176,10 @@ def test_part_errors_are_percent_of_height_and_nan_where_unseen():
 
 def test_landmarks_of_a_fixed_shape_are_those_of_a_free_one(body):
     """The fast way (one matrix product) and the way that has gradients for the shape agree, gradients included."""
+    from pipeline.perceive.dense import Anchors
     from pipeline.perceive.register import LandmarkModel
 
-    points = LandmarkModel(body, np.arange(0, 200, 50)).points
+    points = LandmarkModel(body, Anchors.of_vertices(np.arange(0, 200, 50))).points
     torch.manual_seed(0)
     betas, pose = 0.5 * torch.randn(body.n_betas), 0.2 * torch.randn(2, 55, 3)
     face, transl = 0.3 * torch.rand(2, body.n_expression), torch.randn(2, 3)

@@ -12,7 +12,7 @@ The same energies are then kept alive during the Gaussian stage by L_normal and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +35,10 @@ PROTECTED = (
 )  # fmt: skip
 
 
+BEHIND = 0.012
+"""Metres that the torso reaches behind an arm, at least, where the two meet in the picture."""
+REMEMBER = 0.15
+"""How much of the smoothing applies to what earlier rounds found; with all of it the mesh stops short of the edge."""
 NECK_REACH, HELD_REACH = 0.02, 0.004
 """Bounds in metres of what the outline may do to the neck (collars and long hair are not neck) and to held parts."""
 
@@ -80,7 +84,7 @@ def pull_mesh(
     bound[~movable] = HELD_REACH
     for _ in range(rounds):
         moved = (vertices + offsets[:, None] * normals).astype(np.float32)
-        pull = _outline(moved, faces, normals, camera, alpha, valid, movable, config.max_dT)
+        pull = _outline(body, moved, normals, camera, alpha, valid, movable, config.max_dT)
         if len(pull.face) < 16:
             break
         offsets = np.clip(_solve_offsets(pull, offsets, faces, regularizer), -0.5 * bound, bound)
@@ -97,35 +101,58 @@ def _membrane(body: BodyModel, faces: Array, smooth: float = 12.0, rest: float =
 
 
 def _outline(
-    vertices: Array, faces: Array, normals: Array, camera: Camera, alpha: Array, valid: Array, movable: Array,
+    body: BodyModel, vertices: Array, normals: Array, camera: Camera, alpha: Array, valid: Array, movable: Array,
     reach: float,
 ) -> Pull:  # fmt: skip
-    """Constraints from the pixels on the outline of the mesh."""
-    hits = geo.cast(vertices, faces, camera)
+    """Constraints from the outline of the mesh: that of arms as seen, that of the body as if there were no arms."""
+    faces = np.asarray(body.faces)
+    arm = np.isin(geo.face_groups(body), (geo.LEFT_ARM, geo.RIGHT_ARM))
+    whole, trunk = geo.cast(vertices, faces, camera), geo.cast(vertices, faces, camera, ~arm)
+    arms = geo.cast(vertices, faces, camera, arm).face >= 0
+    pulls = []
+    for hits, other in ((whole, None), (trunk, arms)):
+        mask = hits.face >= 0
+        edge = mask & ~ndimage.binary_erosion(mask, border_value=1) & valid
+        edge &= arm[np.maximum(hits.face, 0)] == (other is None)
+        pulls.append(_constraints(hits, edge, other, faces, vertices, normals, camera, alpha, valid, movable, reach))
+    return Pull(*(np.concatenate([getattr(p, f.name) for p in pulls]) for f in fields(Pull)))
+
+
+def _constraints(
+    hits: geo.Hits, edge: Array, arms: Array | None, faces: Array, vertices: Array, normals: Array, camera: Camera,
+    alpha: Array, valid: Array, movable: Array, reach: float,
+) -> Pull:  # fmt: skip
+    """Constraints from some outline pixels ``edge`` (H, W) bool of ``hits``; ``arms`` (H, W) bool may hide the rest."""
     mask = hits.face >= 0
-    rows, cols = np.nonzero(mask & ~ndimage.binary_erosion(mask, border_value=1) & valid)
+    rows, cols = np.nonzero(edge)
     face, bary = hits.face[rows, cols], hits.bary[rows, cols]
     soft = ndimage.gaussian_filter(mask.astype(np.float32), 2.0)
     gy, gx = np.gradient(soft)
     normal = -np.stack([gx[rows, cols], gy[rows, cols]], 1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
     metres = hits.depth[rows, cols] / camera.K[0, 0]
-    distance, found = _search(mask, alpha, valid, rows, cols, normal, metres, reach)
+    distance, found = _search(mask, alpha, valid, rows, cols, normal, metres, reach, arms)
     direction = np.pad(normal, ((0, 0), (0, 1))) @ camera.viewmat[:3, :3]
     surface = (normals[faces[face]] * bary[..., None]).sum(1)
     slope = (surface * direction).sum(1)
     ok = found & (slope > 0.35) & movable[faces[face]].all(1)
     offset = np.clip(distance * metres, -0.5 * reach, reach)
-    weight = np.where(np.abs(distance * metres) > reach, 0.3, 1.0) * metres / 1e-3
+    unsure = np.abs(distance * metres) > reach
+    if arms is not None:
+        unsure |= arms[rows, cols]
+    weight = np.where(unsure, 0.3, 1.0) * metres / 1e-3
     return Pull(face[ok], bary[ok], slope[ok], offset[ok], weight[ok])
 
 
 def _search(
-    mask: Array, alpha: Array, valid: Array, rows: Array, cols: Array, normal: Array, metres: Array, reach: float
-) -> tuple[Array, Array]:
+    mask: Array, alpha: Array, valid: Array, rows: Array, cols: Array, normal: Array, metres: Array, reach: float,
+    arms: Array | None,
+) -> tuple[Array, Array]:  # fmt: skip
     """Signed distance in pixels from each outline pixel to the edge of the matte along its normal, and if one is near.
 
-    Outwards the walk stops where it meets the mesh again (arm against torso, leg against leg): half of the gap.
+    Outwards the walk stops where it meets the mesh again (arm against torso, leg against leg): half of the gap. With
+    ``arms`` (H, W) bool, it stops where these begin: all of the gap and a little more, since cloth between arm and
+    torso cannot be nothing, and behind the arm stays what was found before.
     """
     limit = float(np.clip(1.8 * reach / np.median(metres), 8, 160)) if len(metres) else 8.0
     steps = np.arange(1.0, limit, 1.0)
@@ -142,11 +169,20 @@ def _search(
     ends, meets = out_alpha < 0.5, out_mesh & left
     first_end, first_meet = _first(ends), _first(meets)
     outward = np.where(first_meet < first_end, 0.5 * first_meet, first_end).astype(np.float64)
-    last = np.minimum(np.minimum(first_end, first_meet), len(steps) - 1)
-    found_out = (np.minimum(first_end, first_meet) < len(steps)) & out_inside[np.arange(len(rows)), last]
+    stop = np.minimum(first_end, first_meet)
+    if arms is not None:
+        first_arm = _first(along(arms, 1.0) > 0.5)
+        outward = np.where(first_arm < stop, first_arm + BEHIND / metres, outward)
+        stop = np.minimum(stop, first_arm)
+    last = np.minimum(stop, len(steps) - 1)
+    found_out = (stop < len(steps)) & out_inside[np.arange(len(rows)), last]
     first_in = _first(along(alpha, -1.0) > 0.5)
     distance = np.where(own, outward, -(first_in + 1.0))
-    return distance, np.where(own, found_out, first_in < len(steps))
+    found = np.where(own, found_out, first_in < len(steps))
+    if arms is None:
+        return distance, found
+    hidden = arms[rows, cols]
+    return np.where(hidden, 0.0, distance), found | hidden
 
 
 def _first(flags: Array) -> Array:
@@ -159,9 +195,9 @@ def _solve_offsets(pull: Pull, offsets: Array, faces: Array, regularizer: sp.csr
     rows = np.repeat(np.arange(len(corners)), 3)
     values = (pull.bary * pull.slope[:, None]).ravel()
     A = sp.coo_matrix((values, (rows, corners.ravel())), shape=(len(corners), len(offsets))).tocsr()
-    target = A @ offsets + pull.offset
     W = sp.diags(pull.weight)
-    return factorized((A.T @ W @ A + regularizer).tocsc())(A.T @ (pull.weight * target))
+    wanted = A.T @ (pull.weight * pull.offset) - REMEMBER * (regularizer @ offsets)
+    return offsets + factorized((A.T @ W @ A + regularizer).tocsc())(wanted)
 
 
 def pull_face(body: BodyModel, vertices: Array, camera: Camera, landmarks: Array, reach: float = 0.012) -> Array:

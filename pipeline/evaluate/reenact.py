@@ -7,6 +7,7 @@ frames only the motion is taken (with the shape of the photo); they are what is 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import tempfile
@@ -118,6 +119,7 @@ def reenact(
     """
     from pipeline.avatar import fit
     from pipeline.config import FitConfig
+    from pipeline.evaluate.align import cut_outs, follow
     from pipeline.perceive.track import detect_video, track_video
 
     clock = Clock()
@@ -127,10 +129,12 @@ def reenact(
     clock.lap("perceive")
     avatar = fit(observation, body, config=FitConfig.preset(quality, seed), progress=progress)  # type: ignore[arg-type]
     clock.lap("fit")
+    photo = dataclasses.replace(observation, params=avatar.params)
     tracked = track_video(
-        detections, body, window=window, betas=observation.params.betas,
-        reference=observation, progress=progress,
-    )  # fmt: skip
+        detections, body, window=window, betas=photo.params.betas, reference=photo, dense=False, progress=progress
+    )
+    frames = cut_outs(detections, window, photo, progress)
+    tracked = follow(tracked, avatar, photo, frames, progress)
     clock.lap("track")
     made = {
         "video": Path(video).name,
@@ -194,24 +198,19 @@ def find_photo(
         try:
             image = from_uint8(frame)
             observation = perceive(image, body)
-            return index, observation, photo_window(image, observation)
+            return index, observation, photo_window(observation)
         except PipelineError as error:
             refused = refused or error
     raise refused or PipelineError("The video ended before a usable frame; use a longer one.")
 
 
-def photo_window(image: Array, observation: Observation) -> CropWindow:
-    """The window that :func:`pipeline.perceive.perceive` cut out of a photo (found again: it is deterministic)."""
-    from pipeline.perceive.crop import crop_916
-    from pipeline.perceive.detect import Detector
-    from pipeline.perceive.matte import matte
+def photo_window(observation: Observation) -> CropWindow:
+    """The window that :func:`pipeline.perceive.perceive` cut out of a photo."""
+    from pipeline.perceive.crop import CropWindow
 
-    with Detector(static=True) as detector:
-        found = detector.detect(image)
-    if found is None:
-        raise PipelineError("No person was found in the frame that serves as the photo; use another video.")
-    size = {"out_width": observation.camera.width, "out_height": observation.camera.height}
-    return crop_916(image, found, matte(image, found), **size)
+    if observation.window is None:
+        raise ValueError("this observation was not cut out of a photo")
+    return CropWindow(*observation.window, observation.camera.width, observation.camera.height)
 
 
 def _frames(video: str | Path, max_seconds: float, wanted: list[int]) -> Iterator[tuple[int, Array]]:
@@ -233,6 +232,7 @@ def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array
     Yields:
         frame number, the real layer, the rendered layer, and the rendered person on the photo's background.
     """
+    from pipeline.evaluate.steady import steady_matte
     from pipeline.media import VideoReader, from_uint8
     from pipeline.perceive.matte import Matter
     from pipeline.perceive.photo import crop_detections
@@ -249,7 +249,7 @@ def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array
             crop, valid = scene.window.apply(frame)
             found = scene.detections.frames[index]
             seen = None if found is None else crop_detections(found, scene.window)
-            alpha = matter.matte(crop, seen, "fast", valid)
+            alpha = steady_matte(matter.matte(crop, seen, "fast", valid), crop, scene.photo.image, scene.photo.alpha)
             image, cover = puppet.layers(scene.tracked.frame(index), camera)
             rest = 1 - cover[..., None]
             yield index, Layer.of(from_uint8(crop), alpha), Layer(image, cover, image + rest), image + rest * behind

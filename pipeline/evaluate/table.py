@@ -141,7 +141,7 @@ def prepare(subject: Subject, video: Path, body: BodyModel, max_seconds: float, 
                 f"{detections.width}x{detections.height}; use a frame of the same camera as the photo."
             )
         source, observation = -1, perceive(image, body)
-        window = photo_window(image, observation)
+        window = photo_window(observation)
     tracked = track_video(
         detections, body, window=window, betas=observation.params.betas, reference=observation, progress=progress
     )

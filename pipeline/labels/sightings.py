@@ -12,8 +12,9 @@ import numpy as np
 from pipeline.body import BodyModel
 from pipeline.media import from_uint8, load_photo, to_uint8
 from pipeline.perceive.crop import CropWindow, crop_916
+from pipeline.perceive.dense import DenseTargets
 from pipeline.perceive.detect import Detector
-from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
+from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.matte import Matter, matte
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.register import RegisterConfig, Registration, register

@@ -8,13 +8,10 @@ has no texture of its own, is held by its outline.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
 
 from pipeline.body import BodyModel
 from pipeline.render import interpolate, rasterize_mesh
@@ -25,19 +22,6 @@ MAX_RESIDUAL = 0.04
 COLOUR_TOLERANCE = 0.07
 DEPTH_TOLERANCE = 0.03
 """Metres within which two surfaces count as the same in the visibility test."""
-
-
-@dataclass(frozen=True)
-class DenseTargets:
-    """Where anchors were seen: vertex_ids (D,), points (F, D, 2) pixels of the full crop, weights (F, D) in 0..1."""
-
-    vertex_ids: Array
-    points: Tensor
-    weights: Tensor
-
-    def select(self, index: slice) -> DenseTargets:
-        """The anchors of some frames."""
-        return DenseTargets(self.vertex_ids, self.points[index], self.weights[index])
 
 
 def choose_anchors(body: BodyModel, vertices: Array, camera: Camera, spacing: int = 14) -> Array:

@@ -65,6 +65,7 @@ def perceive(
         targets, body, camera, config, alpha=alpha, progress=lambda share: tell("registration", share)
     )
     observation = observe(crop, alpha, valid, camera, detections, targets, registration, 0, body, hash_pixels(image))
+    observation = dataclasses.replace(observation, window=(window.x, window.y, window.width, window.height))
     if strict and not observation.report.accepted:
         raise PipelineError(f"{observation.report.summary} {' '.join(observation.report.hints)}".strip())
     return observation

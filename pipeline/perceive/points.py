@@ -6,6 +6,8 @@ sums gives one linear template per (landmark, joint) pair with a weight that is 
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -74,6 +76,19 @@ class PosedPoints:
         moved = (own[..., :3] * (self.template + offsets)[..., None, :]).sum(-1) + own[..., 3] * self.weight[:, None]
         out = torch.zeros(len(pose), self.count, 3).index_add(1, self.point, moved)
         return out + transl[:, None]
+
+    def shifted(self, offsets: Tensor) -> PosedPoints:
+        """The same points, each moved by ``offsets`` (L, 3) in canonical metres."""
+        other = copy(self)
+        other.template = self.template + self.weight[:, None] * offsets.index_select(0, self.point)
+        other._known = None
+        return other
+
+    def rotations(self, betas: Tensor, expression: Tensor, pose: Tensor) -> Tensor:
+        """Blended rotations (F, L, 3, 3) of the points; not orthogonal between bones."""
+        A, _ = skinning_transforms(rotation_matrices(pose), self._joints(betas, expression))
+        own = A[:, :, :3, :3].index_select(1, self.joint) * self.weight[:, None, None]
+        return torch.zeros(len(pose), self.count, 3, 3).index_add(1, self.point, own)
 
     def _template_of(self, betas: Tensor) -> Tensor:
         """All pairs of one shape as one matrix (55 * 4, L), so that posing is one matrix product; the last is kept."""

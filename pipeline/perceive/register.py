@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,13 +17,19 @@ from torch import Tensor
 
 from pipeline.body import BodyModel, joint_limits
 from pipeline.perceive import targets as T
-from pipeline.perceive.flow import DenseTargets
+from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.initial import initial_state
 from pipeline.perceive.order import armless_faces, front_depth, sunken
 from pipeline.perceive.points import PosedPoints
 from pipeline.perceive.targets import Targets
 from pipeline.types import Array, BodyParams, Camera
 
+if TYPE_CHECKING:
+    from pipeline.perceive.likeness import Likeness
+
+LEGS, SIGMA_LEGS = (0, 1, 3, 4, 6, 7, 9, 10), 0.06
+"""Rows of ``body_pose`` from hip to toes, and how far (radians) they leave the pose of a known photo: people who talk
+and sign seldom move their legs, and what a picture shows of them seldom tells how."""
 STATE = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "arkit", "transl")
 """Per-frame unknowns, each with a leading frame axis; ``betas`` (B,) is shared."""
 
@@ -68,6 +75,7 @@ class RegisterConfig:
     weight_silhouette: float = 2.0
     weight_order: float = 15.0
     weight_dense: float = 200.0
+    weight_edge: float = 200.0
     sigma_dense: float = 0.004
     cut_dense: float = 0.03
     smooth_pose: float = 60.0
@@ -125,34 +133,46 @@ class FaceRig:
 
 
 class LandmarkModel:
-    """Posed landmarks of the body (face, hands, pose) and any further vertices, in the order of :mod:`targets`."""
+    """Posed landmarks of the body (face, hands, pose), in the order of :mod:`targets`, and any further points."""
 
-    def __init__(self, body: BodyModel, extra: Array) -> None:
+    def __init__(self, body: BodyModel, extra: Anchors | None = None) -> None:
         self.rig = FaceRig(body)
         names = ("mediapipe_face", "mediapipe_left_hand", "mediapipe_right_hand", "mediapipe_pose")
         parts = [body.landmarks[name] for name in names]
-        width = max(p.vertex_ids.shape[1] for p in parts)
+        extra = extra or Anchors.of_vertices(np.zeros(0, np.int64))
+        width = max(*(p.vertex_ids.shape[1] for p in parts), extra.vertex_ids.shape[1])
 
         def pad(values: Array) -> Array:
             return np.pad(np.asarray(values), ((0, 0), (0, width - values.shape[1])))
 
-        own = np.eye(1, width)[np.zeros(len(extra), int)]
-        ids = np.concatenate([*(pad(p.vertex_ids) for p in parts), np.repeat(extra[:, None], width, 1)])
-        self.points = PosedPoints(body, ids, np.concatenate([*(pad(p.weights) for p in parts), own]))
+        ids = np.concatenate([*(pad(p.vertex_ids) for p in parts), pad(extra.vertex_ids)])
+        mix = np.concatenate([*(pad(p.weights) for p in parts), pad(extra.mix)])
+        self.points = PosedPoints(body, ids, mix)
+        self.move(np.concatenate([np.zeros((T.N_POINTS, 3)), extra.offsets]))
 
     def __call__(self, state: dict[str, Tensor], betas: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks (F, N_POINTS, 3) and extra vertices (F, S, 3), world."""
-        face = self.rig(state["arkit"])
-        pose = torch.cat(
-            [
-                state["global_orient"][:, None], state["body_pose"], face["jaw_pose"][:, None],
-                face["leye_pose"][:, None], face["reye_pose"][:, None], state["left_hand_pose"],
-                state["right_hand_pose"],
-            ],
-            1,
-        )  # fmt: skip
-        points = self.points(betas, face["expression"], pose, state["transl"])
+        """Landmarks (F, N_POINTS, 3) and extra points (F, S, 3), world."""
+        expression, pose = self._pose(state)
+        points = self.points(betas, expression, pose, state["transl"])
         return points[:, : T.N_POINTS], points[:, T.N_POINTS :]
+
+    def rotations(self, state: dict[str, Tensor], betas: Tensor) -> Tensor:
+        """Blended rotations (F, N_POINTS + S, 3, 3) of landmarks and extra points."""
+        return self.points.rotations(betas, *self._pose(state))
+
+    def move(self, offsets: Array) -> None:
+        """Shift the first points by (n, 3) canonical metres."""
+        rest = self.points.count - len(offsets)
+        self.points = self.points.shifted(torch.from_numpy(np.pad(offsets, ((0, rest), (0, 0)))).float())
+
+    def _pose(self, state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Expression (F, E) and pose (F, 55, 3)."""
+        face = self.rig(state["arkit"])
+        parts = [
+            state["global_orient"][:, None], state["body_pose"], face["jaw_pose"][:, None],
+            face["leye_pose"][:, None], face["reye_pose"][:, None], state["left_hand_pose"], state["right_hand_pose"],
+        ]  # fmt: skip
+        return face["expression"], torch.cat(parts, 1)
 
 
 def _silhouette_vertices(body: BodyModel, every: int = 12) -> Array:
@@ -190,11 +210,13 @@ class Energy:
     def __init__(
         self, targets: Targets, camera: Camera, body: BodyModel, init: dict[str, Tensor], config: RegisterConfig,
         outside: Tensor | None = None, betas_prior: Tensor | None = None, dense: DenseTargets | None = None,
+        likeness: Likeness | None = None,
     ) -> None:  # fmt: skip
         self.targets, self.camera, self.config, self.dense = targets, camera, config, dense
         skin = _silhouette_vertices(body) if outside is not None else np.zeros(0, np.int64)
         self.n_skin = len(skin)
-        self.landmarks = LandmarkModel(body, skin if dense is None else np.concatenate([skin, dense.vertex_ids]))
+        extra = Anchors.of_vertices(skin)
+        self.landmarks = LandmarkModel(body, extra if dense is None else extra.joined(dense.spots))
         depth = (-init["transl"][:, 2]).detach()
         self.metres = (depth / float(camera.K[0, 0]))[:, None]
         self.outside = outside
@@ -205,6 +227,20 @@ class Energy:
         self.face_weights = self._face_weights()
         self.pose_mean, self.pose_sigma = _pose_prior()
         self.hand_mean, self.hand_sigma = _hand_prior()
+        self.arkit_mean = torch.zeros(52)
+        if likeness is not None:
+            self._know(likeness)
+
+    def _know(self, likeness: Likeness) -> None:
+        """A person who is known from a photo: landmarks where the detectors see them, priors about the photo's pose."""
+        self.landmarks.move(likeness.offsets)
+        self.targets = likeness.corrected(self.targets)
+        known = {k: torch.from_numpy(v[0]) for k, v in likeness.state.items()}
+        self.pose_mean, self.arkit_mean = known["body_pose"], known["arkit"]
+        self.pose_sigma[list(LEGS)] = SIGMA_LEGS
+        for side, name in enumerate(("left_hand_pose", "right_hand_pose")):
+            if likeness.hands[side]:
+                self.hand_mean[side] = known[name]
 
     def _face_weights(self) -> Tensor:
         weights = torch.ones(T.N_FACE)
@@ -245,10 +281,15 @@ class Energy:
         return points @ view[2, :3] + view[2, 3]
 
     def dense_alignment(self, anchors: Tensor, dense: DenseTargets) -> Tensor:
-        """Anchors go where optical flow saw them."""
-        c = self.config
-        squared = ((project(anchors, self.camera) - dense.points) ** 2).sum(-1) * self.metres**2
-        return c.weight_dense * _group_mean(robust(squared, c.cut_dense), dense.weights) / c.sigma_dense**2
+        """Anchors go where optical flow saw them, and with the outline."""
+        c, pixels = self.config, project(anchors, self.camera)
+        squared = ((pixels - dense.points) ** 2).sum(-1) * self.metres**2
+        flow = c.weight_dense * _group_mean(robust(squared, c.cut_dense), dense.weights)
+        if dense.normals is None:
+            return flow / c.sigma_dense**2
+        across = ((pixels * dense.normals).sum(-1) - dense.edges) ** 2 * self.metres**2
+        edge = c.weight_edge * _group_mean(robust(across, c.cut_dense), dense.edge_weights)
+        return (flow + edge) / c.sigma_dense**2
 
     def reprojection(self, points: Tensor) -> Tensor:
         c, t = self.config, self.targets
@@ -279,7 +320,7 @@ class Energy:
         total = (((state["body_pose"] - self.pose_mean) / self.pose_sigma) ** 2).sum()
         hands = torch.stack([state["left_hand_pose"], state["right_hand_pose"]], 1)
         total = total + (((hands - self.hand_mean) / self.hand_sigma) ** 2).sum()
-        total = gain * (total + c.weight_arkit * (state["arkit"] ** 2).sum())
+        total = gain * (total + c.weight_arkit * ((state["arkit"] - self.arkit_mean) ** 2).sum())
         pose = torch.cat([state["body_pose"], state["left_hand_pose"], state["right_hand_pose"]], 1)
         rows = torch.tensor([*range(1, 22), *range(25, 55)])
         over = (pose - self.upper[rows]).clamp(min=0) + (self.lower[rows] - pose).clamp(min=0)
@@ -355,6 +396,7 @@ def register(
     fixed_shape: bool = False,
     alpha: Array | None = None,
     dense: DenseTargets | None = None,
+    likeness: Likeness | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Registration:
     """Find the body parameters that explain the detections.
@@ -368,7 +410,8 @@ def register(
         betas: (B,) start of the shape, and its prior mean.
         fixed_shape: keep ``betas``.
         alpha: (H, W) matte of a single photo, for the silhouette term.
-        dense: anchors seen by optical flow (:mod:`pipeline.perceive.flow`).
+        dense: anchors seen in the pictures (:mod:`pipeline.perceive.dense`).
+        likeness: the same person, known from a photo (:mod:`pipeline.perceive.likeness`).
         progress: called with the share done, 0..1.
 
     Returns:
@@ -379,7 +422,7 @@ def register(
     state = {k: torch.tensor(np.asarray(start[k]), dtype=torch.float32) for k in STATE}
     shape = torch.zeros(body.n_betas) if betas is None else torch.tensor(betas, dtype=torch.float32)
     prior = None if betas is None else shape.clone()
-    energy = Energy(targets, camera, body, state, config, _outside_distance(alpha), prior, dense)
+    energy = Energy(targets, camera, body, state, config, _outside_distance(alpha), prior, dense, likeness)
     stages = [s for s in config.stages if s.iterations]
     total, done = sum(s.iterations for s in stages), 0
     for stage in stages:

@@ -13,10 +13,12 @@ from pipeline.body import ARKIT_NAMES, BodyModel
 from pipeline.media import to_uint8
 from pipeline.perceive import targets as T
 from pipeline.perceive.crop import CropWindow, crop_916
+from pipeline.perceive.dense import DenseTargets
 from pipeline.perceive.detect import Detector
 from pipeline.perceive.eyes import read_eyes
-from pipeline.perceive.flow import DenseTargets, FlowAligner, cut_out
+from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
+from pipeline.perceive.likeness import Likeness
 from pipeline.perceive.matte import Matter
 from pipeline.perceive.people import count_people
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
@@ -257,8 +259,9 @@ def track_video(
         size: (width, height) of the crop in pixels.
         window: crop in source pixels; chosen around the person when absent.
         betas: (B,) shape, kept fixed (re-tracking, Eq. 6); estimated from the clearest frames when absent.
-        reference: a photo of the same person in the same clothes and window, that dense alignment compares all frames
-            with; the clearest frame of the video when absent.
+        reference: a photo of the same person in the same clothes and window: what it teaches about detectors and pose
+            is used (:mod:`pipeline.perceive.likeness`), and dense alignment compares all frames with it; the clearest
+            frame of the video when absent.
         dense: refine by optical flow (:mod:`pipeline.perceive.flow`), about half of the time.
         config: registration weights.
         max_seconds: longer videos are cut there.
@@ -282,17 +285,20 @@ def track_video(
         betas = estimate_shape(targets, body, camera, shape)
     plain = replace(config, stages=PLAIN_STAGES, order_step=ORDER_STEP)
     config = replace(config, stages=VIDEO_STAGES) if dense else plain
-    chunks = _chunks(found.cuts, len(targets))
-    registration = _register_chunks(targets, body, camera, config, betas, chunks, lambda share: tell("tracking", share))
+    chunks = chunks_of(found.cuts, len(targets))
+    likeness = None if reference is None else Likeness.of(reference, body)
+    registration = register_chunks(
+        targets, body, camera, config, betas, chunks, lambda share: tell("tracking", share), likeness=likeness
+    )
     if dense:
         frames = _cut_outs(found, window, lambda share: tell("matte", share))
         aligner = _aligner(found, body, camera, frames, registration, reference)
         config = replace(config, stages=DENSE_STAGES)
         for k in range(DENSE_ROUNDS):
             anchors = _look(aligner, frames, registration, lambda share, k=k: tell(f"flow {k + 1}", share))
-            registration = _register_chunks(
+            registration = register_chunks(
                 targets, body, camera, config, betas, chunks,
-                lambda share, k=k: tell(f"alignment {k + 1}", share), registration, anchors,
+                lambda share, k=k: tell(f"alignment {k + 1}", share), registration, anchors, likeness,
             )  # fmt: skip
     errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
     with np.errstate(all="ignore"):
@@ -356,7 +362,7 @@ def _look(
     return DenseTargets(aligner.anchors, torch.from_numpy(points), torch.from_numpy(weights))
 
 
-def _chunks(cuts: Sequence[int], frames: int) -> list[tuple[int, int]]:
+def chunks_of(cuts: Sequence[int], frames: int) -> list[tuple[int, int]]:
     """Parts of the video that are optimised together, [first, end); those of one shot share OVERLAP frames."""
     parts = []
     for begin, end in shots(cuts, frames):
@@ -365,15 +371,17 @@ def _chunks(cuts: Sequence[int], frames: int) -> list[tuple[int, int]]:
     return parts
 
 
-def _register_chunks(
+def register_chunks(
     targets: Targets, body: BodyModel, camera: Camera, config: RegisterConfig, betas: Array,
     chunks: Sequence[tuple[int, int]], progress: Callable[[float], None], start: Registration | None = None,
-    dense: DenseTargets | None = None,
+    dense: DenseTargets | None = None, likeness: Likeness | None = None,
 ) -> Registration:  # fmt: skip
     pieces = []
     for k, (first, end) in enumerate(chunks):
         part = slice(first, end)
-        if start is None:
+        if start is None and likeness is not None:
+            init = likeness.start(targets.select(part), body, camera)
+        elif start is None:
             init = initial_state(targets.select(part), body, camera)
             bend_legs(init, targets.select(part), body)
         else:
@@ -381,7 +389,7 @@ def _register_chunks(
         pieces.append(
             register(
                 targets.select(part), body, camera, config, betas=betas, fixed_shape=True, init=init,
-                dense=None if dense is None else dense.select(part),
+                dense=None if dense is None else dense.select(part), likeness=likeness,
                 progress=lambda share, k=k: progress((k + share) / len(chunks)),
             )
         )  # fmt: skip
