@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console, export_cli, motion_cli, verify_cli, weights_cli
+from pipeline.batch import cli as batch_cli
 from pipeline.evaluate import cli as evaluate_cli
 from pipeline.labels import cli as labels_cli
 from pipeline.provenance import CONSENT_BASES
@@ -122,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     p.add_argument("--weights", action="store_true", help="the table of optional weights instead")
     weights_cli.add_parser(commands, _common)
     verify_cli.add_parser(commands, _common)
+    batch_cli.add_parser(commands, _common)
     labels_cli.add_parser(commands, lambda p: (_body(p), _common(p)))
     evaluate_cli.add_parsers(commands, lambda p: (_body(p), _common(p)))
     return parser

@@ -275,28 +275,31 @@ def mean_detail(frames: Iterable[Array]) -> tuple[Array, int]:
 
 
 def _spectrum(detail: Array, scale: float) -> Array:
-    """Fourier coefficients of a picture at the multiples of one cycle per (scaled) tile, reach x (2 reach + 1).
+    """Fourier coefficients of a picture at multiples of one cycle per (scaled) tile, up to R, the end of the band.
 
     Returns:
-        (2R+1, 2R+1) complex64, indexed [ky + R, kx + R].
+        (2R+1, R+1) complex64, indexed [ky + R, kx].
     """
     height, width = detail.shape
-    reach = math.ceil(BAND[1])
-    k = np.arange(-reach, reach + 1)
+    k = np.arange(math.ceil(BAND[1]) + 1, dtype=np.float32)
     cycle = np.float32(-2 * np.pi / (PERIOD * scale))
     rows = cycle * np.outer(k, np.arange(height, dtype=np.float32))
     columns = cycle * np.outer(np.arange(width, dtype=np.float32), k)
-    # Real products: BLAS takes no half of a complex matrix, and a complex one is twice the work.
-    left = np.cos(rows) @ detail, np.sin(rows) @ detail
-    right = np.cos(columns), np.sin(columns)
-    return left[0] @ right[0] - left[1] @ right[1] + 1j * (left[0] @ right[1] + left[1] @ right[0])
+    # Real products and half of the plane: BLAS takes no half of a complex matrix, and the picture is real.
+    even, odd = np.cos(rows) @ detail, np.sin(rows) @ detail
+    c, s = np.cos(columns), np.sin(columns)
+    ec, es, oc, os = even @ c, even @ s, odd @ c, odd @ s
+    down, up = (ec - os) + 1j * (es + oc), (ec + os) + 1j * (es - oc)
+    return np.concatenate([up[:0:-1], down])
 
 
 def _agreement(spectrum: Array, where: Array, phase: Array, mirrored: bool) -> Array:
     """(M,) unit phases of the spectrum at ``where``, turned back by the key's."""
     reach = math.ceil(BAND[1])
-    kx = -where[:, 0] if mirrored else where[:, 0]
-    seen = spectrum[where[:, 1] + reach, kx + reach]
+    if mirrored:  # the coefficient at (-kx, ky) of a real picture
+        seen = np.conj(spectrum[reach - where[:, 1], where[:, 0]])
+    else:
+        seen = spectrum[reach + where[:, 1], where[:, 0]]
     return seen / np.maximum(np.abs(seen), 1e-12) * np.conj(phase)
 
 
@@ -304,6 +307,8 @@ def _surface(agreement: Array, where: Array, grid: int = GRID) -> Array:
     """Sum of cosines for each of grid x grid shifts of the tile: an inverse Fourier transform."""
     from scipy import fft
 
-    plane: Any = np.zeros((grid, grid), np.complex64)
+    plane: Any = np.zeros((grid, grid // 2 + 1), np.complex64)
     plane[where[:, 1], where[:, 0]] = agreement
-    return fft.ifft2(plane, norm="forward").real
+    axis = where[:, 0] == 0  # these have their mirror images in the same half of the plane
+    plane[-where[axis, 1], 0] = np.conj(agreement[axis])
+    return fft.irfft2(plane, (grid, grid), norm="forward") / 2
