@@ -1,0 +1,212 @@
+"""Figures of the app under load, for docs/app.md: ``python -m tests.load [--visitors 20] [--requests 100]``.
+
+Starts the app itself, as a stranger would, and prints one JSON object: first load of the page, start to ready, how long
+stopping takes, 20 visitors who queue for a real (short) video each, and memory and disk over 100 requests. Not part of
+the tests: it wants a quiet machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+TOKEN = "load" + "L" * 39
+OBSERVER = """() => { window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())
+  if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[tuple[str, int, float]]:
+    """The app on a free port: its address, process id, and seconds from start to ready."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "TMPDIR": str(folder),
+           "GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1", "ONESHOT_RATE": "0",
+           "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
+    started = time.monotonic()
+    with open(folder / "log.txt", "w") as log:
+        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            while True:
+                with contextlib.suppress(OSError):
+                    urllib.request.urlopen(url, timeout=5).read()
+                    break
+                if process.poll() is not None:
+                    sys.exit(f"the app ended with {process.returncode}, see {folder}/log.txt")
+                time.sleep(0.2)
+            yield url, process.pid, time.monotonic() - started
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+
+
+def place_avatar(folder: Path, given: str | None) -> None:
+    """An avatar in the running app's store: a given one, or one of the astronaut made with the fast quality."""
+    import skimage
+
+    from pipeline import api
+
+    photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    avatar = api.load_avatar(given) if given else api.fit(photo, quality="fast", consent="public-domain")
+    (store,) = folder.glob("one-photo-*")
+    avatar.save(store / "avatars" / TOKEN)
+
+
+def clips(folder: Path, count: int) -> list[Path]:
+    """Short motions that differ: the n-th lasts 5 + n % 3 frames and turns the head by its own angle."""
+    import numpy as np
+
+    from pipeline.motion import get_motion, save_clip
+    from pipeline.motion.edit import select
+
+    paths, base = [], get_motion("greeting")
+    for i in range(count):
+        clip = select(base, slice(0, 5 + i % 3))
+        pose = np.array(clip.body_pose)
+        pose[:, 14, 1] += 0.02 * i
+        paths.append(folder / f"clip{i}.npz")
+        save_clip(clip.replace(body_pose=pose), paths[-1])
+    return paths
+
+
+def memory(pid: int) -> float:
+    """Resident megabytes of a process."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return round(int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024, 1)
+
+
+def disk(folder: Path) -> float:
+    """Megabytes of all files in a folder."""
+    return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6, 1)
+
+
+def frames_of(path: str) -> int:
+    """How many frames a video has."""
+    from pipeline.media import VideoReader
+
+    with VideoReader(path) as reader:
+        return sum(1 for _ in reader)
+
+
+def page_load(url: str) -> dict[str, Any]:
+    """First load in headless chromium with an empty cache."""
+    from tests.browser import chromium
+
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.add_init_script(f"({OBSERVER})()")
+        session = page.context.new_cdp_session(page)
+        session.send("Network.enable")
+        received = [0]
+        session.on("Network.loadingFinished", lambda e: received.__setitem__(0, received[0] + e["encodedDataLength"]))
+        started = time.monotonic()
+        page.goto(url)
+        page.wait_for_selector("#fit", timeout=60_000)
+        shown = time.monotonic() - started
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(1000)
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
+        return {
+            "first_paint_ms": round(paint or -1),
+            "buttons_ms": round(1000 * shown),
+            "received_mb": round(received[0] / 1e6, 2),
+            "layout_shift": round(page.evaluate("window.shift"), 4),
+        }
+
+
+def stopping(url: str) -> dict[str, float]:
+    """How long after a stop the next visitor's job runs."""
+    import skimage
+    from gradio_client import Client, handle_file
+
+    client = Client(url, verbose=False)
+    photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    waits = []
+    for wait in (3.0, 8.0, 15.0):
+        job = client.submit(handle_file(photo), "public-domain", "default", api_name="/fit")
+        time.sleep(wait)
+        started = time.monotonic()
+        job.cancel()
+        with contextlib.suppress(Exception):  # an unknown avatar: refused at once when it is its turn
+            client.predict("A" * 43, "greeting", api_name="/animate")
+        waits.append(round(time.monotonic() - started, 2))
+    return {"stop_to_next_job_s": max(waits)}
+
+
+def queueing(url: str, paths: list[Path]) -> dict[str, Any]:
+    """Everybody asks at once for a video of another length; are all results there, and each one's own?"""
+    from gradio_client import Client, handle_file
+
+    results: dict[int, Any] = {}
+
+    def visit(i: int) -> None:
+        try:
+            video = Client(url, verbose=False).predict(
+                avatar_id=TOKEN, motion="greeting", motion_file=handle_file(paths[i]), api_name="/animate"
+            )
+            results[i] = video["video"] if isinstance(video, dict) else video
+        except Exception as error:
+            results[i] = error
+
+    started = time.monotonic()
+    visitors = [threading.Thread(target=visit, args=(i,)) for i in range(len(paths))]
+    for visitor in visitors:
+        visitor.start()
+    for visitor in visitors:
+        visitor.join()
+    files = {i: r for i, r in results.items() if isinstance(r, str)}
+    right = sum(frames_of(path) == 5 + i % 3 for i, path in files.items())
+    different = len({hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in files.values()})
+    errors = sorted({str(r) for r in results.values() if not isinstance(r, str)})
+    return {"visitors": len(paths), "results": len(files), "own_length": right, "different": different,
+            "errors": errors, "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--visitors", type=int, default=20)
+    parser.add_argument("--requests", type=int, default=100)
+    parser.add_argument("--avatar", help="what `fit` wrote; made anew otherwise")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="load-") as name:
+        folder = Path(name)
+        (folder / "app").mkdir()
+        with running(folder / "app") as (url, pid, ready):
+            out: dict[str, Any] = {"ready_s": round(ready, 1), "load_average": os.getloadavg()[0], **page_load(url)}
+            place_avatar(folder / "app", args.avatar)
+            paths = clips(folder, args.visitors)
+            out |= queueing(url, paths) | stopping(url)
+            from gradio_client import Client, handle_file
+
+            client, resident, used = Client(url, verbose=False, download_files=False), [memory(pid)], []
+            for i in range(args.requests):
+                client.predict(avatar_id=TOKEN, motion="greeting", motion_file=handle_file(paths[i % len(paths)]),
+                               api_name="/animate")  # fmt: skip
+                resident.append(memory(pid))
+                used.append(disk(folder / "app"))
+            out |= {"requests": args.requests, "memory_mb": [resident[0], resident[len(resident) // 2], resident[-1]],
+                    "disk_mb": [used[0], used[-1]]}  # fmt: skip
+        out["left_behind_mb"] = disk(folder / "app")
+    print(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()
