@@ -33,7 +33,8 @@ class FootageLimits:
 
     Attributes:
         body, face, hand: reprojection error after re-tracking, percent of the person's height.
-        identity: drift of the colours on torso and head, see :class:`.identity.ColourReference`.
+        likeness: least correlation of the colours on torso and head with the photo's, see
+            :meth:`.identity.ColourReference.likeness`.
         sharpness: least sharpness, in shares of the footage's median.
         face_shape: largest median :func:`.identity.face_difference` to the photo.
         agreement: share of the frames judged that must look like the photo.
@@ -42,7 +43,7 @@ class FootageLimits:
     body: float = 4.0
     face: float = 1.5
     hand: float = 4.0
-    identity: float = 0.2
+    likeness: float = 0.85
     sharpness: float = 0.4
     face_shape: float = 0.05
     agreement: float = 0.34
@@ -157,14 +158,14 @@ def judge(
     labels, strange = [], 0
     with Matter() as matter:
         for sighting, sharp in zip(pictures, sharpness, strict=True):
-            drift = reference.drift(sighting.image, sighting.params, sighting.camera)
-            if not drift <= limits.identity:
+            likeness = reference.likeness(sighting.image, sighting.params, sighting.camera)
+            if not likeness >= limits.likeness:
                 strange += 1
                 dropped["it does not look like the photo"] += 1
             elif sharp < limits.sharpness * np.median(sharpness):
                 dropped["it is blurred"] += 1
             elif len(labels) < config.count:
-                labels.append(_label(sighting, sighting.alpha(matter), drift, limits))
+                labels.append(_label(sighting, sighting.alpha(matter), likeness, limits))
     if len(pictures) - strange < limits.agreement * len(pictures) or not labels:
         raise PipelineError(
             f"{name} does not look like the person in the photo in {strange} of {len(pictures)} frames; use footage of "
@@ -212,13 +213,15 @@ def _pose_features(body: BodyModel, params: BodyParams) -> Array:
     return np.concatenate([joints[list(JOINTS)].ravel(), 0.1 * np.asarray(face).ravel()])
 
 
-def _label(sighting: Sighting, alpha: Array, drift: float, limits: FootageLimits) -> PseudoLabel:
+def _label(sighting: Sighting, alpha: Array, likeness: float, limits: FootageLimits) -> PseudoLabel:
     errors = sighting.errors
     hand = max(errors.get("left_hand", 0.0), errors.get("right_hand", 0.0))
     shares = (
-        drift / limits.identity, errors.get("body", 0.0) / limits.body, errors.get("face", 0.0) / limits.face,
+        (1 - likeness) / (1 - limits.likeness),
+        errors.get("body", 0.0) / limits.body,
+        errors.get("face", 0.0) / limits.face,
         hand / limits.hand,
-    )  # fmt: skip
+    )
     confidence = float(np.exp(-0.25 * np.sum(np.square(shares))))
     weight = None if sighting.valid.all() else sighting.valid.astype(np.float32)
     return PseudoLabel(sighting.image, alpha, sighting.camera, sighting.params, "body", confidence, weight, filmed=True)
