@@ -83,9 +83,9 @@ def _upper_body(
     breath = timeline.breath()
     calm = score.calm
     torso = np.radians(_vector(timeline, score.torso))
-    torso = torso + np.radians(timeline.noise3(rng, (0.8 * calm, 1.3 * calm, 0.9 * calm), highest=0.55))
+    torso = torso + np.radians(timeline.noise3(rng, (1.2 * calm, 2.0 * calm, 1.4 * calm), highest=0.9))
     torso = torso + _follow_hands(timeline, paths)
-    torso[:, 0] += np.radians(-0.55) * breath + np.radians(0.4) * timeline.pulses(speech.stresses, NOD)
+    torso[:, 0] += np.radians(-0.55) * breath + np.radians(1.0) * timeline.pulses(speech.stresses, NOD)
     torso[:, 0] += np.radians(_tremble(timeline, score))
     shift = timeline.track(score.weight, travel=1.6) + 0.004 * calm * timeline.noise(rng, highest=0.3)
     root = np.zeros((timeline.frames, 3))
@@ -121,14 +121,14 @@ def _follow_hands(timeline: Timeline, paths: dict[str, ArmPath]) -> Array:
 def _head(timeline: Timeline, score: Performance, speech: Speech, torso: Array, rng: np.random.Generator) -> Array:
     """The head in the room: keys, nods on stresses, shakes, drift, and a part of the torso's turn that it keeps."""
     head = np.radians(_vector(timeline, score.head))
-    gains = rng.uniform(0.35, 1.15, len(speech.stresses)) * np.radians(score.nod)
+    gains = rng.uniform(0.5, 1.6, len(speech.stresses)) * np.radians(score.nod)
     head[:, 0] += timeline.pulses(speech.stresses, NOD, list(gains))
     head[:, 0] += timeline.pulses([t for t, _ in score.nods], NOD, list(np.radians([d for _, d in score.nods])))
     for start, end, swing, rate in score.shakes:
         gate = timeline.progress(start, start + 0.3) * (1.0 - timeline.progress(end - 0.4, end))
         head[:, 1] += gate * np.radians(swing) * np.sin(2 * np.pi * rate * (timeline.times - start))
-    alive = score.calm * (0.8 + 0.6 * timeline.smooth(speech.voice, 0.15))[:, None]
-    head = head + alive * np.radians(timeline.noise3(rng, (1.3, 2.3, 1.5), lowest=0.12, highest=1.2))
+    alive = score.calm * (0.9 + 1.1 * timeline.smooth(speech.voice, 0.15))[:, None]
+    head = head + alive * np.radians(timeline.noise3(rng, (2.0, 3.3, 2.1), lowest=0.12, highest=2.1))
     return timeline.smooth(head, 0.045) + torso * np.array([0.25, 0.30, 0.2])
 
 
