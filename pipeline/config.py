@@ -13,7 +13,7 @@ small, because the photo-aligned Gaussians start where they belong; ``FitConfig.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Quality = Literal["fast", "default", "full"]
@@ -104,3 +104,71 @@ class FitConfig:
     def replace(self, **changes: object) -> FitConfig:
         """A copy with some fields exchanged."""
         return dataclasses.replace(self, **changes)  # type: ignore[arg-type]
+
+
+REGISTER_STATE = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "arkit", "transl")
+"""Unknowns of every frame in a registration; the shape ``betas`` is shared."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of Adam: how long, which unknowns, and which terms beyond reprojection are on.
+
+    ``prior`` scales the pose priors, ``silhouette`` the matte term; ``order`` keeps visible hands before the body.
+    """
+
+    iterations: int
+    learning_rate: float
+    free: tuple[str, ...]
+    prior: float = 1.0
+    silhouette: float = 0.0
+    order: bool = False
+
+
+@dataclass(frozen=True)
+class RegisterConfig:
+    """Weights and scales of the registration energy.
+
+    ``sigma`` values are the detector noise in metres; ``cut`` values where the robust loss saturates; ``weight`` values
+    multiply the mean over a group of points; ``smooth`` values the squared acceleration between frames.
+    ``weight_dense`` is for optical flow, ``weight_edge`` for outlines (:mod:`pipeline.perceive.dense`).
+    ``sigma_known_legs`` (radians) is how far the legs of a person known from a photo leave its pose: those who talk and
+    sign seldom move them, and a picture seldom tells how. The depth order looks at every ``order_step``-th frame.
+    """
+
+    focal_over_height: float = 1.5
+    sigma_face: float = 0.004
+    sigma_hand: float = 0.010
+    sigma_body: float = 0.025
+    cut_face: float = 0.03
+    cut_hand: float = 0.05
+    cut_body: float = 0.15
+    weight_face: float = 40.0
+    weight_hand: float = 25.0
+    weight_body: float = 12.0
+    weight_body_direction: float = 6.0
+    weight_hand_direction: float = 8.0
+    weight_limits: float = 30.0
+    weight_betas: float = 0.25
+    weight_arkit: float = 1.5
+    weight_silhouette: float = 2.0
+    weight_order: float = 15.0
+    weight_dense: float = 200.0
+    weight_edge: float = 200.0
+    sigma_dense: float = 0.004
+    cut_dense: float = 0.03
+    smooth_pose: float = 60.0
+    smooth_hand: float = 12.0
+    smooth_arkit: float = 4.0
+    smooth_transl: float = 4000.0
+    sigma_known_legs: float = 0.06
+    order_step: int = 1
+    stages: tuple[Stage, ...] = field(
+        default_factory=lambda: (
+            Stage(50, 0.03, ("global_orient", "transl"), prior=1.0),
+            Stage(120, 0.02, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
+            Stage(120, 0.02, (*REGISTER_STATE, "betas"), prior=1.0),
+            Stage(80, 0.015, (*REGISTER_STATE, "betas"), prior=0.7, order=True),
+            Stage(100, 0.006, (*REGISTER_STATE, "betas"), prior=0.7, silhouette=1.0, order=True),
+        )
+    )

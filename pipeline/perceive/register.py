@@ -8,7 +8,7 @@ are in metres on the person's plane, so that one set of weights serves every pic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.body import BodyModel, joint_limits
+from pipeline.config import REGISTER_STATE, RegisterConfig, Stage
 from pipeline.perceive import targets as T
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.initial import initial_state
@@ -27,71 +28,10 @@ from pipeline.types import Array, BodyParams, Camera
 if TYPE_CHECKING:
     from pipeline.perceive.likeness import Likeness
 
-LEGS, SIGMA_LEGS = (0, 1, 3, 4, 6, 7, 9, 10), 0.06
-"""Rows of ``body_pose`` from hip to toes, and how far (radians) they leave the pose of a known photo: people who talk
-and sign seldom move their legs, and what a picture shows of them seldom tells how."""
-STATE = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "arkit", "transl")
+LEGS = (0, 1, 3, 4, 6, 7, 9, 10)
+"""Rows of ``body_pose`` from hip to toes."""
+STATE = REGISTER_STATE
 """Per-frame unknowns, each with a leading frame axis; ``betas`` (B,) is shared."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One pass of Adam: how long, which unknowns, and which terms beyond reprojection are on.
-
-    ``prior`` scales the pose priors, ``silhouette`` the matte term; ``order`` keeps visible hands before the body.
-    """
-
-    iterations: int
-    learning_rate: float
-    free: tuple[str, ...]
-    prior: float = 1.0
-    silhouette: float = 0.0
-    order: bool = False
-
-
-@dataclass(frozen=True)
-class RegisterConfig:
-    """Weights and scales of the registration energy.
-
-    ``sigma`` values are the detector noise in metres; ``cut`` values where the robust loss saturates; ``weight`` values
-    multiply the mean over a group of points. The depth order looks at every ``order_step``-th frame.
-    """
-
-    focal_over_height: float = 1.5
-    sigma_face: float = 0.004
-    sigma_hand: float = 0.010
-    sigma_body: float = 0.025
-    cut_face: float = 0.03
-    cut_hand: float = 0.05
-    cut_body: float = 0.15
-    weight_face: float = 40.0
-    weight_hand: float = 25.0
-    weight_body: float = 12.0
-    weight_body_direction: float = 6.0
-    weight_hand_direction: float = 8.0
-    weight_limits: float = 30.0
-    weight_betas: float = 0.25
-    weight_arkit: float = 1.5
-    weight_silhouette: float = 2.0
-    weight_order: float = 15.0
-    weight_dense: float = 200.0
-    weight_edge: float = 200.0
-    sigma_dense: float = 0.004
-    cut_dense: float = 0.03
-    smooth_pose: float = 60.0
-    smooth_hand: float = 12.0
-    smooth_arkit: float = 4.0
-    smooth_transl: float = 4000.0
-    order_step: int = 1
-    stages: tuple[Stage, ...] = field(
-        default_factory=lambda: (
-            Stage(50, 0.03, ("global_orient", "transl"), prior=1.0),
-            Stage(120, 0.02, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
-            Stage(120, 0.02, (*STATE, "betas"), prior=1.0),
-            Stage(80, 0.015, (*STATE, "betas"), prior=0.7, order=True),
-            Stage(100, 0.006, (*STATE, "betas"), prior=0.7, silhouette=1.0, order=True),
-        )
-    )
 
 
 @dataclass(frozen=True)
@@ -237,7 +177,7 @@ class Energy:
         self.targets = likeness.corrected(self.targets)
         known = {k: torch.from_numpy(v[0]) for k, v in likeness.state.items()}
         self.pose_mean, self.arkit_mean = known["body_pose"], known["arkit"]
-        self.pose_sigma[list(LEGS)] = SIGMA_LEGS
+        self.pose_sigma[list(LEGS)] = self.config.sigma_known_legs
         for side, name in enumerate(("left_hand_pose", "right_hand_pose")):
             if likeness.hands[side]:
                 self.hand_mean[side] = known[name]
