@@ -165,20 +165,30 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
         if shown.sum() < 20:
             continue
         known = np.flatnonzero(shown | (seen & arms[other]) | torso)
-        for stretch in np.arange(0.0, along[arms[name]].max(), STRETCH):
-            todo = arms[name] & ~seen & (along >= stretch) & (along < stretch + STRETCH)
-            far = (along[known] - stretch - 0.5 * STRETCH) ** 2
-            near = np.exp((far[shown[known]].min() - far) / (2 * STRETCH) ** 2)
-            weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
-            base = commonest(rgb[known], weight)
+        starts = np.arange(0.0, along[arms[name]].max(), STRETCH)
+        far = (along[known] - starts[:, None] - 0.5 * STRETCH) ** 2
+        near = np.exp((far[:, shown[known]].min(1, keepdims=True) - far) / (2 * STRETCH) ** 2)
+        weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
+        for start, base in zip(starts, commonest(rgb[known], weight), strict=True):
+            todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)
             data[todo], target[todo] = 0.1, np.clip(base * shade[todo, None], 0, 1)
 
 
 def commonest(rgb: Array, weight: Array, width: float = 0.08) -> Array:
-    """The colour (3,) around which most of the weight (N,) of the colours (N, 3) lies: a mode, not a mix."""
-    near = np.exp(-((rgb[:, None] - rgb[None]) ** 2).sum(-1) / (2 * width**2)) * weight
-    best = near[near.sum(1).argmax()]
-    return (best[:, None] * rgb).sum(0) / best.sum()
+    """The colour around which most of the weight lies: a mode, not a mix.
+
+    Args:
+        rgb: (N, 3). weight: (N,), or (M, N) for M answers.
+        width: standard deviation of what counts as the same colour.
+
+    Returns:
+        (3,) or (M, 3).
+    """
+    from scipy.spatial.distance import cdist
+
+    alike = np.exp(-cdist(rgb, rgb, "sqeuclidean") / (2 * width**2))
+    around = alike[(weight @ alike).argmax(-1)] * weight
+    return (around @ rgb) / around.sum(-1, keepdims=True)
 
 
 def _neck(material: Array, seen: Array, rgb: Array, skin: Array, data: Array, target: Array) -> None:
