@@ -131,6 +131,27 @@ def test_folders_without_anything(photo, body, tmp_path):
         gather_labels(photo, body, folders=[tmp_path / "none"])
 
 
+def test_fit_reports_what_the_footage_gave(monkeypatch):
+    from toy_body import ToyBody, toy_observation
+
+    from pipeline import api
+    from pipeline.config import STEPS
+    from pipeline.labels.footage import FootageLabels
+    from pipeline.types import PseudoLabel
+
+    toy = ToyBody()
+    seen = toy_observation(toy, width=72, height=128)
+    label = PseudoLabel(seen.image, seen.alpha, seen.camera, seen.params, "body", 0.8, filmed=True)
+    made = FootageLabels([label], 64, 32, {"it is blurred": 3}, 0.02)
+    monkeypatch.setattr("pipeline.labels.gather.footage_labels", lambda video, *a, **k: made)
+    monkeypatch.setitem(STEPS, "fast", 4)
+    avatar = api.fit(seen, body=toy, quality="fast", footage="clip.mp4")
+    assert avatar.meta["labels"] == 1 and avatar.meta["tiers"]["labels"] == "footage"
+    assert avatar.meta["label_sources"]["clip.mp4"] == made.to_json()
+    assert "clip.mp4: 1 frames teach the avatar (3 dropped, it is blurred)." in api.describe(avatar)
+    assert api.fit(seen, body=toy, quality="fast").meta["label_sources"] == {}
+
+
 @pytest.mark.slow
 def test_pictures_of_mixed_sizes_become_labels(photo, body, astronaut, tmp_path):
     """Plain frames without poses, of three sizes, one of them without anybody: tracked with the photo's shape."""
