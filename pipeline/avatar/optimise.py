@@ -77,7 +77,8 @@ class View:
 class Posing:
     """Eq. 5 for a fixed pose: ``means = M (Bary(T) + dX) + t`` with the blended transforms evaluated once.
 
-    ``budget`` is for drawing it again and again. The arguments are on the CPU; :meth:`to` moves the result.
+    Everything lies on the device of ``bary``; the body itself is evaluated on the CPU. ``budget`` is for drawing the
+    pose again and again.
     """
 
     def __init__(
@@ -86,21 +87,14 @@ class Posing:
         with torch.no_grad():
             vertices, joints = model.canonical_mesh(body, params)
             A = model.skinning_transforms(body, params, joints)
+            vertices, A, weights = (x.to(bary.device) for x in (vertices, A, body.lbs_weights))
             blended = model.blend(A, index, weight)
-            base = model.barycentric(vertices, corners, bary)
             self.linear = blended[:, :, :3].contiguous()
-            self.offset = (self.linear @ base[:, :, None])[:, :, 0] + blended[:, :, 3]
-            dense = (body.lbs_weights @ A.reshape(len(A), 12)).reshape(-1, 3, 4)
+            self.offset = _turned(self.linear, model.barycentric(vertices, corners, bary)) + blended[:, :, 3]
+            dense = (weights @ A.reshape(len(A), 12)).reshape(-1, 3, 4)
             self.mesh_linear = dense[:, :, :3].contiguous()
-            self.mesh_offset = model.skin_dense(vertices, A, body.lbs_weights)
+            self.mesh_offset = model.skin_dense(vertices, A, weights)
         self.budget = PairBudget()
-
-    def to(self, device: torch.device) -> Posing:
-        """Move to a device, in place."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
-        return self
 
     def gaussians(self, dX: Tensor) -> Tensor:
         """World means (N, 3)."""
@@ -158,10 +152,10 @@ class GaussianStage:
     ):  # fmt: skip
         self.body, self.config, self.perceptual = body, config, perceptual
         self.device, self.done = torch.device(device), 0
-        corners, bary = torch.from_numpy(np.asarray(body.faces)[samples.face]), torch.from_numpy(samples.bary)
-        index, weight = torch.from_numpy(samples.skin_index.astype(np.int64)), torch.from_numpy(samples.skin_weight)
-        self.attachment = corners, bary, index, weight
-        self.corners, self.bary = corners.to(self.device), bary.to(self.device)
+        self.corners = torch.from_numpy(np.asarray(body.faces)[samples.face]).to(self.device)
+        self.bary = torch.from_numpy(samples.bary).to(self.device)
+        self.index = torch.from_numpy(samples.skin_index.astype(np.int64)).to(self.device)
+        self.weight = torch.from_numpy(samples.skin_weight).to(self.device)
         values = dX.astype(np.float32), dT.astype(np.float32), np.log(samples.scale), samples.rgb.copy()
         self.fields = Fields(*(torch.from_numpy(x).to(self.device).requires_grad_() for x in values))
         self.rasteriser = pick_backend(None, self.fields.dX, REPEATABLE)
@@ -177,7 +171,7 @@ class GaussianStage:
         self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params).to(self.device)
         self.posing = self._posing(params)
         self.free = self.free * self.in_sight()[:, None]
-        self.labels = list(labels)
+        self.labels, self.labels_kept = list(labels), self._labels_kept()
         if not labels:  # nothing shows the folded lids
             self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.label_views: dict[int, tuple[View, Posing]] = {}
@@ -185,7 +179,14 @@ class GaussianStage:
         self._prepare_mesh()
 
     def _posing(self, params: BodyParams) -> Posing:
-        return Posing(self.body, params, *self.attachment).to(self.device)
+        return Posing(self.body, params, self.corners, self.bary, self.index, self.weight)
+
+    def _labels_kept(self) -> int:
+        """How many labels to keep ready: LABELS_KEPT, or what half of a card's free memory holds."""
+        if self.device.type != "cuda":
+            return LABELS_KEPT
+        floats = 12 * (len(self.bary) + len(self.fields.dT)) + 8 * self.photo.alpha.numel()
+        return max(LABELS_KEPT, torch.cuda.mem_get_info(self.device)[0] // (2 * 4 * floats))
 
     def _bary_dT(self, dT: Tensor) -> Tensor:
         return model.barycentric(dT, self.corners, self.bary)
@@ -328,7 +329,7 @@ class GaussianStage:
         if which not in self.label_views:
             label = self.labels[which]
             view = crop_view(label.image, label.alpha, label.weight, label.camera, label.params).to(self.device)
-            if len(self.label_views) >= LABELS_KEPT:
+            if len(self.label_views) >= self.labels_kept:
                 self.label_views.popitem()
             self.label_views[which] = (view, self._posing(label.params))
         return self.label_views[which]
