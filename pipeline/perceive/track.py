@@ -20,7 +20,7 @@ from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
 from pipeline.perceive.matte import Matter
-from pipeline.perceive.people import count_people
+from pipeline.perceive.people import count_faces_closely
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
 from pipeline.perceive.report import part_errors
@@ -34,8 +34,8 @@ CHUNK, OVERLAP = 240, 24
 SHAPE_FRAMES = 6
 MIN_TRACKED = 0.5
 """Smallest share of frames in which a person must be found."""
-PEOPLE_SECONDS, MAX_CROWDED = 2.0, 0.5
-"""How often people are counted, and the largest share of counts with several prominent faces."""
+PEOPLE_SECONDS, MAX_CROWDED = 1.0, 0.75
+"""How often people are counted, and the largest share of counts with several faces (prints on clothes can pass)."""
 PLAIN_SIDE = 960
 """Long side in pixels at which frames are read for motion alone; the detectors see no more anyway."""
 
@@ -175,8 +175,8 @@ def detect_video(
                 if scene.is_cut(frame):
                     cuts.append(number)
                     detector.close()
-                if number % round(PEOPLE_SECONDS * reader.info.fps) == 0:
-                    crowded.append(count_people(frame) > 1)
+                if number % max(1, round(PEOPLE_SECONDS * reader.info.fps)) == 0:
+                    crowded.append(count_faces_closely(frame) > 1)
                 found.append(detector.detect(frame))
                 if progress is not None and number % 5 == 0:
                     progress("keypoints", min(number / max(reader.info.frames, 1), 1.0))

@@ -21,6 +21,8 @@ MAX_TURN = 0.75
 SURE = 0.5
 ARM_POINTS = {"shoulders": (11, 12), "elbows": (13, 14), "wrists": (15, 16)}
 SEVERAL, NOBODY = "several people", "nobody"
+CROWD_SHARE = 0.6
+"""A shot shows several people when more looks than this say so: prints on clothes pass for a face now and then."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def scan_video(path: str | Path, min_seconds: float, progress: Callable[[str, fl
         PipelineError: the video cannot be read.
     """
     from pipeline.perceive.detect import Detector
-    from pipeline.perceive.people import count_people
+    from pipeline.perceive.people import count_faces_closely
     from pipeline.perceive.shots import CutDetector
     from pipeline.video import VideoReader
 
@@ -78,7 +80,7 @@ def scan_video(path: str | Path, min_seconds: float, progress: Callable[[str, fl
                 detector.close()
             if (number - 1) % every == 0:
                 found = detector.detect(frame)
-                several = found is not None and count_people(frame) > 1
+                several = found is not None and count_faces_closely(frame) > 1
                 looks.append((number - 1, SEVERAL if several else objection(found, info.width, info.height)))
                 if progress is not None:
                     progress("looking through", min(number / max(info.frames, 1), 1.0))
@@ -127,8 +129,10 @@ def find_stretches(
     for begin, end in shots(cuts, frames):
         within = [(n, word) for n, word in looks if begin <= n < end]
         words = [word for _, word in within]
+        crowd = words.count(SEVERAL) > CROWD_SHARE * len(words)
+        words = [SEVERAL if crowd else ("" if word == SEVERAL else word) for word in words]
         for i in range(1, len(words) - 1):
-            if words[i] and words[i] != SEVERAL and not words[i - 1] and not words[i + 1]:
+            if words[i] and not crowd and not words[i - 1] and not words[i + 1]:
                 words[i] = ""
         turns = [within[i][0] for i in range(1, len(words)) if bool(words[i]) != bool(words[i - 1])]
         edges = [begin, *turns, end]
