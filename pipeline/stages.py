@@ -11,12 +11,16 @@ from pipeline.console import Progress
 
 @dataclass
 class Stage:
-    """One stage: seconds on the clock, seconds of all processor cores, and the process's peak memory at its end."""
+    """One stage: seconds on the clock, seconds of all processor cores, and the process's peak memory at its end.
+
+    ``card_mb`` is the peak of a CUDA card's memory, None as long as no card is used.
+    """
 
     name: str
     wall: float = 0.0
     cpu: float = 0.0
     peak_mb: float | None = None
+    card_mb: float | None = None
 
 
 @dataclass
@@ -46,7 +50,7 @@ class StageTable:
             entry = self.stages.setdefault(self._current, Stage(self._current))
             entry.wall += now[0] - self._since[0]
             entry.cpu += now[1] - self._since[1]
-            entry.peak_mb = peak_memory_mb()
+            entry.peak_mb, entry.card_mb = peak_memory_mb(), peak_card_mb()
         self._current, self._since = None, now
 
     @property
@@ -58,18 +62,21 @@ class StageTable:
         """Plain values, one object per stage."""
         return [
             {"stage": s.name, "seconds": round(s.wall, 3), "cpu_seconds": round(s.cpu, 3),
-             "peak_mb": None if s.peak_mb is None else round(s.peak_mb)}
+             "peak_mb": None if s.peak_mb is None else round(s.peak_mb),
+             "card_mb": None if s.card_mb is None else round(s.card_mb)}
             for s in self.stages.values()
         ]  # fmt: skip
 
     def as_text(self) -> str:
         """The table for people, with a last line for the sum."""
         rows = list(self.stages.values())
-        whole = Stage("all", self.seconds, sum(s.cpu for s in rows), peak_memory_mb())
+        whole = Stage("all", self.seconds, sum(s.cpu for s in rows), peak_memory_mb(), peak_card_mb())
         lines = [f"{'stage':<28} {'seconds':>9} {'CPU s':>9} {'peak MB':>9}"]
+        lines[0] += "" if whole.card_mb is None else f" {'card MB':>9}"
         for s in [*rows, whole]:
-            peak = "" if s.peak_mb is None else f"{s.peak_mb:.0f}"
-            lines.append(f"{s.name:<28} {s.wall:>9.2f} {s.cpu:>9.2f} {peak:>9}")
+            peak, card = ("" if mb is None else f"{mb:.0f}" for mb in (s.peak_mb, s.card_mb))
+            line = f"{s.name:<28} {s.wall:>9.2f} {s.cpu:>9.2f} {peak:>9}"
+            lines.append(line if whole.card_mb is None else f"{line} {card:>9}")
         return "\n".join(lines)
 
 
@@ -81,3 +88,11 @@ def peak_memory_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def peak_card_mb() -> float | None:
+    """The most memory that torch has held on the CUDA card so far, in MB; None where no card is in use."""
+    torch = sys.modules.get("torch")  # not imported for this: a command that needs no torch has no card either
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_reserved() / 1e6

@@ -35,3 +35,18 @@ def test_peak_memory_is_in_megabytes():
     block = bytearray(64_000_000)
     assert 30 < before < 200_000 and peak_memory_mb() >= before
     del block
+
+
+def test_a_cards_memory_has_its_own_column(monkeypatch):
+    import torch
+
+    held = iter([1e6, 3e9, 3e9])
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: next(held))
+    table = StageTable(lambda stage, share: None)
+    table("reading", 0.0)
+    table("refining", 0.0)
+    table.stop()
+    assert [row["card_mb"] for row in table.to_json()] == [1, 3000]
+    lines = table.as_text().splitlines()
+    assert lines[0].endswith("card MB") and [line.split()[-1] for line in lines[1:]] == ["1", "3000", "3000"]
