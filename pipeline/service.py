@@ -220,7 +220,8 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        for file in (path, path.with_name(path.name + ".c2pa")):  # a WebM's credentials lie beside it
+            file.unlink(missing_ok=True)
 
 
 class Step(NamedTuple):
