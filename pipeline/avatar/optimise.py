@@ -311,12 +311,14 @@ class GaussianStage:
         """L_diff (Eq. 9) of one pseudo-label, in turn; beside it L_S (Eq. 10) where the label is a real picture.
 
         Outside the label's weight the render is replaced by the target, so that nothing there is taught. A generated
-        label teaches what the photo shows only a little, see ``FitConfig.label_seen``.
+        label teaches what the photo shows only a little, see ``FitConfig.label_seen``. Half-transparent pixels of a
+        filmed label (motion blur, hair) teach no colour: it is mixed with the background there.
         """
         which = int(self.turn[step % len(self.turn)])
         label, (view, posing) = self.labels[which], self._label_view(which)
         image, alpha = self.draw(posing, view, self.fields if label.filmed else self.fields.damped(self.teachable))
-        image = torch.lerp(view.target, image, view.valid[..., None])
+        mixed = (view.alpha > 0.1) & (view.alpha < 0.9) & label.filmed
+        image = torch.lerp(view.target, image, (view.valid * ~mixed)[..., None])
         c, weight = self.config, view.alpha * view.valid
         loss = c.lambda_LPIPS * self.perceptual(image, view.target, weight)
         if label.filmed:
