@@ -45,3 +45,33 @@ def test_animation_is_timed_over_all_frames(doll, monkeypatch):
     found = speed.time_animation(doll, short, (64, 96), "cpu")
     assert found.size == (64, 96) and found.drawn > 1 and found.encoded > 1
     assert len(drawn) == 5
+
+
+def test_speed_prints_what_was_measured(monkeypatch, capsys):
+    fits, sizes = [], []
+    monkeypatch.setattr(api, "observe", lambda photo, body: "observation")
+    monkeypatch.setattr(api, "get_body", lambda: "body")
+    monkeypatch.setattr(api, "load_motion", lambda name, body: name)
+
+    def time_fit(observation, body, steps, device):
+        fits.append((observation, body, steps, device))
+        return f"avatar of {steps}", speed.FitTime(steps, 20.0, 5.0, 1.5, 260_000, "triton")
+
+    def time_animation(avatar, clip, size, device):
+        sizes.append((avatar, clip, size, device))
+        return speed.Speed(size, 400.0, 350.0)
+
+    monkeypatch.setattr(speed, "time_fit", time_fit)
+    monkeypatch.setattr(speed, "time_animation", time_animation)
+    arguments = ["a.jpg", "--device", "cuda", "--steps", "20", "500", "--sizes", "576x1024", "--motion", "talk"]
+    assert speed.main(arguments) == 0
+    assert fits == [("observation", "body", 20, "cuda"), ("observation", "body", 500, "cuda")]
+    assert sizes == [("avatar of 500", "talk", (576, 1024), "cuda")]
+    lines = capsys.readouterr().out.splitlines()
+    assert "500 steps: 20.0 s" in lines[1] and "10.00 ms a step" in lines[1] and "triton, 1.50 GB" in lines[1]
+    assert lines[2] == "animation, 576x1024: 400.0 frames/s drawn, 350.0 with H.264"
+    assert speed.main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["fits"][0]["steps"] == 20 and found["animation"][0]["encoded"] == 350
+    with pytest.raises(SystemExit):
+        speed.main(["a.jpg", "--sizes", "wide"])
