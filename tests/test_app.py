@@ -530,7 +530,7 @@ def test_page_stops_a_fit(page, client, bad_files):
 
     page.locator("#quality input[type=radio]").first.check()
     page.click("#fit")
-    page.wait_for_selector("#previews .progress-text, #previews .progress-level", timeout=90_000)
+    page.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
     page.click("#stop")
     page.click("#stop")
     started = time.monotonic()
@@ -548,7 +548,7 @@ def test_a_closed_tab_stops_its_fit(browser, server, client, bad_files):
     tab.locator("#examples tbody td").first.click()
     tab.wait_for_selector("#photo img", timeout=60_000)
     tab.click("#fit")
-    tab.wait_for_selector("#previews .progress-text, #previews .progress-level", timeout=90_000)
+    tab.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
     tab.close()
     started = time.monotonic()
     assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")

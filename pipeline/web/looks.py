@@ -7,6 +7,7 @@ from typing import Any
 CSS = """
 .gradio-container { max-width: 1500px !important; }
 .gradio-container h1 { text-wrap: balance; }
+#report { min-height: 96px; }
 #report table { display: block; max-height: 260px; overflow: auto; }
 .view-empty { min-height: 420px; display: grid; place-items: center; text-align: center; padding: 1em; margin: 0;
   border: 1px dashed var(--border-color-primary); border-radius: 8px; color: var(--body-text-color); }

@@ -174,7 +174,7 @@ def _connect(
     token, video = avatar["id"], talk["video"]
     fitting = avatar["fit"].click(
         endpoints.fit, [photo, consent, *settings], [token, avatar["report"], avatar["previews"], avatar["numbers"]],
-        api_name="fit", show_progress_on=[avatar["previews"]], **limits.HEAVY,
+        api_name="fit", show_progress_on=[avatar["report"]], **limits.HEAVY,
     )  # fmt: skip
     animating = talk["animate"].click(
         endpoints.animate, [token, *talk["inputs"]], video, api_name="animate", **limits.HEAVY
@@ -228,8 +228,8 @@ def advice_text(photo: str | None) -> str:
         return ""
     checked = endpoints.check_photo(photo)
     if not checked["accepted"]:
-        return f"⚠️ **{checked['advice'][0]}**"
-    return "\n\n".join(["✅ This photo will do.", *(f"💡 {sentence}" for sentence in checked["advice"])])
+        return f"**This photo will not do.** {checked['advice'][0]}"
+    return "\n".join(["**This photo will do.**", "", *(f"* {sentence}" for sentence in checked["advice"])])
 
 
 def delete_everything(token: str, photo: str | None, own: str | None) -> tuple[Any, ...]:
