@@ -52,8 +52,8 @@ class FitConfig:
         splat_pixels: scale of a photo-aligned Gaussian in units of its pixel's footprint.
         band_pixels: half-width, at 1024 rows, of the band around inner depth edges in which parts are re-labelled by
             colour.
-        perceptual: the distance of L_diff: LPIPS with either network, the structural one, or "auto" for the best one
-            whose weights are here.
+        perceptual: the distance of L_diff: LPIPS with either network, the structural one, or "auto" for LPIPS-VGG
+            where its weights are and the structural one elsewhere (docs/ablation.md).
         fill_hidden: paint what front parts hide (torso behind a hand) by exemplar inpainting.
     """
 

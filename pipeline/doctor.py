@@ -68,10 +68,9 @@ def _head_labels() -> dict[str, str]:
 def _perceptual_loss() -> dict[str, str]:
     from pipeline.perceptual.weights import available
 
-    for name in ("vgg", "squeeze"):
-        source = available(name)
-        if source:
-            return _row("perceptual loss", FULL, f"LPIPS-{name} on labels ({source})")
+    source = available("vgg")
+    if source:
+        return _row("perceptual loss", FULL, f"LPIPS-vgg on labels ({source})")
     return _row("perceptual loss", EMBEDDED, "a multi-scale structural loss without weights",
                 "LPIPS, for a fit with labels: `python -m pipeline weights fetch vgg16 lpips-vgg`")  # fmt: skip
 

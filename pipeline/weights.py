@@ -215,7 +215,7 @@ _TABLE = (
         licence="BSD-3-Clause (features), BSD-2-Clause (heads)",
         commercial=True,
         gated=False,
-        gives="the lpips figure of `reenact`, and LPIPS as the loss on labels; the file may hold LPIPS-VGG as well",
+        gives="the lpips figure of `reenact`; a file of LPIPS-VGG in its place is the loss on labels too",
         env="ONESHOT_LPIPS",
     ),
     Weight(

@@ -43,10 +43,11 @@ def run_ablation(
     from pipeline.evaluate import metrics
     from pipeline.evaluate.ablation import rows as R
     from pipeline.evaluate.ablation.scenes import QUICK, Size, make_bench
+    from pipeline.perceptual import load_lpips
 
     size = size or (QUICK if quick else Size())
     best, lpips = R.best_measure()
-    rows = rows or (R.quick_rows() if quick else R.all_rows(best))
+    rows = rows or (R.quick_rows() if quick else R.all_rows(best, load_lpips("squeeze") is not None))
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     strips: list[Array] = []
     result: dict[str, Any] = {

@@ -77,6 +77,7 @@ def findings(groups: dict[str, Scores]) -> list[str]:
 
     claim("Labels help (Fig. 6)", terms, best, "photo only")
     claim("A perceptual loss on labels beats L1 (Fig. 7)", terms, best, "+ labels, L1")
+    claim("LPIPS-squeeze beats the structural loss", terms, "+ labels, lpips-squeeze", best)
     claim("Soft mesh constraints help, with labels (Fig. 8)", terms, best, "labels, - soft mesh constraints")
     claim("Soft mesh constraints help, photo only", terms, "photo only", "photo only, - soft mesh constraints")
     claim("The Laplacian helps", terms, best, "labels, - Laplacian")
@@ -87,9 +88,9 @@ def findings(groups: dict[str, Scores]) -> list[str]:
 
 
 def best_labels(terms: Scores) -> str | None:
-    """The row that stands for the method: labels with the default perceptual loss (the last such row)."""
-    names = [name for name in terms if name.startswith("+ labels") and name != "+ labels, L1"]
-    return names[-1] if names else None
+    """The row that stands for the method: labels with the default perceptual loss."""
+    order = ("+ labels, lpips-vgg", "+ labels, structural")
+    return next((name for name in order if name in terms), None)
 
 
 _JUDGES: dict[str, Callable[[float, float], bool]] = {

@@ -47,8 +47,8 @@ def lost_weight(missing: str) -> dict[str, float]:
     return {f"lambda_{name}": value for name, value in zip(names, PRINTED, strict=True)}
 
 
-def all_rows(best: str) -> list[Row]:
-    """Every row; ``best`` is the perceptual loss of rows that do not say theirs."""
+def all_rows(best: str, squeeze: bool = False) -> list[Row]:
+    """Every row; ``best`` is the perceptual loss of rows that do not say theirs, ``squeeze``: LPIPS-squeeze is here."""
     no_mesh = {"lambda_normal": 0.0, "lambda_M": 0.0, "lambda_MGC": 0.0}
     rows = [
         Row("photo only"),
@@ -56,6 +56,8 @@ def all_rows(best: str) -> list[Row]:
         Row("+ labels, L1", ("body",), "l1"),
         Row("+ labels, structural", ("body",), "structural"),
     ]
+    if squeeze:
+        rows.append(Row("+ labels, lpips-squeeze", ("body",), "lpips-squeeze"))
     if best != "structural":
         rows.append(Row(f"+ labels, {best}", ("body",), best))
     rows += [
