@@ -13,6 +13,7 @@ CSS = """
   border: 1px dashed var(--border-color-primary); border-radius: 8px; color: var(--body-text-color); }
 #advice { min-height: 4.5em; }
 #tiers { min-height: 2em; }
+#motions_place { min-height: 332px; }
 #motions img { object-fit: cover; }
 button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible {
   outline: 3px solid var(--link-text-color); outline-offset: 2px; }

@@ -115,10 +115,11 @@ def _motion_picker() -> Any:
     motions = api.list_motions()
     choices = [(f"{m['title']} ({m['seconds']:.0f} s)", m["name"]) for m in motions]
     stills = [(still, m["title"], m["name"]) for m in motions if (still := _thumbnail(m["name"]))]
-    gallery = gr.Gallery(
-        [(str(path), title) for path, title, _ in stills], label="Motions", columns=3, height=330, allow_preview=False,
-        interactive=False, elem_id="motions", buttons=[], visible=bool(stills),
-    )  # fmt: skip
+    with gr.Column(elem_id="motions_place"):  # holds the place until the pictures are there
+        gallery = gr.Gallery(
+            [(str(path), title) for path, title, _ in stills], label="Motions", columns=3, height=330,
+            allow_preview=False, interactive=False, elem_id="motions", buttons=[], visible=bool(stills),
+        )  # fmt: skip
     motion = gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Motion", elem_id="motion")
 
     def chosen(event: gr.SelectData) -> str:
