@@ -7,7 +7,7 @@ lambda_RGB, lambda_SSIM, lambda_alpha) and prints seven values (1e-2, 1e-1, 1e2,
 **lambda_lap** as the missing one: read in order, the remaining seven then fall on sensible places (lambda_RGB = 0.8 as
 in every 3DGS recipe, lambda_LPIPS = 0.2; lambda_MGC = 1e2 multiplies an L1 of metres, that is about 1e-3). Had any of
 the first three been lost, a weight of 1e2 would stand before the Laplacian of colours and blur them. Our lambda_lap is
-small, because the photo-aligned Gaussians start where they belong. The ablation (docs/ablation.md) agrees as far as it ran.
+small, because the photo-aligned Gaussians start where they belong. docs/ablation.md agrees, as far as it ran.
 """
 
 from __future__ import annotations
