@@ -465,6 +465,8 @@ def test_page_checks_the_photo_and_asks_for_consent(page, astronaut_path):
     assert "hand is not visible" in page.inner_text("#advice")
     page.click("#fit")
     page.wait_for_selector("text=whether this is a photo of you", timeout=60_000)
+    page.locator(".toast-close").first.click()
+    page.wait_for_selector(".toast-body", state="detached")
 
 
 @pytest.mark.browser

@@ -100,7 +100,7 @@ def test_absurdly_large_gaussians_are_refused(monkeypatch):
 
 def test_bench_reports_every_job(capsys):
     assert bench.main(["--splats", "3000", "--size", "64x96", "--repeats", "1", "--json"]) == 0
-    timings = json.loads(capsys.readouterr().out)
+    timings = json.loads(capsys.readouterr().out)["timings"]
     assert len(timings) == 6 and all(t["wall"] > 0 for t in timings.values())
     with pytest.raises(SystemExit):
         bench.main(["--size", "wide"])
