@@ -62,6 +62,17 @@ def test_reference_is_the_first_frontal_frame():
     assert choose_reference(video(None, 0.9, 0.5, 0.03, 0.0, 0.4)) == 3
 
 
+def test_reference_shows_the_chest():
+    """A hand before the chest hides what an avatar would have to guess."""
+    covered, free = frame(0.0), frame(0.1)
+    for found in (covered, free):
+        found.pose[[11, 12], :2], found.pose[[23, 24], :2] = [(380, 350), (220, 350)], [(350, 600), (250, 600)]
+        found.pose[[15, 16], :2] = [(420, 650), (180, 650)]
+    covered.pose[15, :2] = 300, 450
+    assert choose_reference(VideoDetections(Path("none.mp4"), (covered, free), 25.0, 600, 1000)) == 1
+    assert choose_reference(VideoDetections(Path("none.mp4"), (covered, covered), 25.0, 600, 1000)) == 0
+
+
 def test_video_without_a_face_is_refused():
     with pytest.raises(PipelineError, match="face"):
         choose_reference(video(None, None))

@@ -34,6 +34,8 @@ CHUNK, OVERLAP = 240, 24
 SHAPE_FRAMES = 6
 MIN_TRACKED = 0.5
 """Smallest share of frames in which a person must be found."""
+BEFORE_CHEST = 0.7
+"""What a hand before the chest takes from the score of a frame as the photo, as a factor."""
 PEOPLE_SECONDS, MAX_CROWDED = 1.0, 0.75
 """How often people are counted, and the largest share of counts with several faces (prints on clothes can pass)."""
 PLAIN_SIDE = 960
@@ -198,7 +200,9 @@ def _check_people(found: Sequence[Detections | None], crowded: Sequence[bool]) -
 
 
 def choose_reference(detections: VideoDetections) -> int:
-    """The first usable frontal frame: face well turned to the camera, shoulders and, if ever, hands in view.
+    """The first usable frontal frame: face to the camera, and, if ever, hands in view but not before the chest.
+
+    What a hand covers in the photo would have to be guessed whenever that hand moves.
 
     Raises:
         PipelineError: when no frame shows a face.
@@ -220,7 +224,16 @@ def _frontal_score(found: Detections | None, video: VideoDetections) -> float:
         x, y, visibility = found.pose[wrist]
         inside = 0 < x < video.width and 0 < y < video.height and visibility > 0.5
         score *= 1.0 if hand is not None else (0.75 if inside else 0.85)
+        if before_chest(found.pose, hand.mean(0) if hand is not None else found.pose[wrist]):
+            score *= BEFORE_CHEST
     return float(score)
+
+
+def before_chest(pose: Array, point: Array) -> bool:
+    """Whether a point (x, y, ...) lies before the chest or neck of a pose (33, 3), in pixels."""
+    (x0, x1), top = np.sort(pose[[11, 12], 0]), pose[[11, 12], 1].min()
+    hips = pose[[23, 24], 1].max()
+    return bool(x0 < point[0] < x1 and top - 0.5 * (x1 - x0) < point[1] < top + 0.8 * (hips - top))
 
 
 def video_window(detections: VideoDetections, size: tuple[int, int]) -> CropWindow:
