@@ -18,6 +18,7 @@ from pipeline.types import Array, FitReport, MotionClip, Observation, PipelineEr
 if TYPE_CHECKING:
     from pipeline.animation import Video, View
     from pipeline.avatar import Avatar
+    from pipeline.avatar.refine import Show
     from pipeline.body import BodyModel
     from pipeline.motion import Playback
 
@@ -97,6 +98,7 @@ def fit(
     footage: str | Path | Sequence[str | Path] = (),
     device: str = "auto",
     progress: Progress | None = None,
+    show: Show | None = None,
 ) -> Avatar:
     """Photo to avatar.
 
@@ -109,6 +111,8 @@ def fit(
         labels: folders of generated labels of this photo (see :func:`pipeline.labels.label`), or of plain pictures.
         footage: one or several videos of the person in the same clothes; a few seconds each are used.
         device: "auto" (a CUDA card where one works, else the CPU), "cpu" or "cuda".
+        show: called about once a second while the avatar is refined, with a picture of it as it is ((h, w, 3) uint8)
+            and the share of that stage that is done.
 
     Raises:
         PipelineError: a photo that will not do, an unknown device, quality or consent, labels of another photo, or
@@ -137,7 +141,7 @@ def fit(
         gathered = gather_labels(observation, model, folders=labels, footage=videos, progress=tell)
         further, sources = gathered.labels, gathered.sources
         config = config.for_footage(sum(label.filmed for label in further))
-    avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell, device=device)
+    avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell, device=device, show=show)
     said = {"consent": record.to_json(), "report": report_json(observation.report), "label_sources": sources}
     return avatar.replace(meta={**avatar.meta, **said})
 

@@ -168,6 +168,31 @@ def test_a_stage_goes_on_where_another_stopped(stage_of):
     assert gap(fields, whole.run(lambda share: None)) < 0.2 * gap(start, fields), "Adam starts anew, the fields do not"
 
 
+def test_the_avatar_can_be_watched_while_it_is_refined(stage_of, monkeypatch):
+    """Pictures of what the steps draw, at their pace, that change nothing; who looks may stop it."""
+    monkeypatch.setattr("pipeline.avatar.refine.SHOW_EVERY", 0.0)
+    seen, watched = [], stage_of("cpu")
+    assert watched.picture() is None
+    refined = refine(lambda device: watched, torch.device("cpu"), lambda stage, share: None,
+                     lambda picture, share: seen.append((picture, share)))  # fmt: skip
+    assert [share for _, share in seen] == [k / STEPS for k in range(1, STEPS)]
+    assert same(refined.fields, stage_of("cpu").run(lambda share: None))
+    picture, _ = seen[-1]
+    target, alpha = (x.numpy() for x in (watched.photo.target, watched.photo.alpha))
+    h, w = alpha.shape[0] // 2 * 2, alpha.shape[1] // 2 * 2
+    assert picture.dtype == np.uint8 and picture.shape == (h // 2, w // 2, 3)
+    inside, outside = (mask[:h:2, :w:2] for mask in (alpha > 0.99, alpha < 0.01))
+    assert np.abs(picture[outside] / 255 - 0.91).mean() < 0.01, "grey around the person"
+    first, last = (np.abs(p[inside] / 255 - target[:h:2, :w:2][inside]).mean() for p in (seen[0][0], picture))
+    assert last < first, "it comes closer to the photo"
+
+    def stop(picture, share):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        refine(lambda device: stage_of("cpu"), torch.device("cpu"), lambda stage, share: None, stop)
+
+
 class Nothing:
     """Stands in for a Triton kernel."""
 

@@ -14,7 +14,7 @@ from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
 from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import GaussianStage
-from pipeline.avatar.refine import Refined, refine
+from pipeline.avatar.refine import Refined, Show, refine
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -40,6 +40,7 @@ def fit(
     progress: Progress | None = None,
     perceptual: Measure | None = None,
     device: str = "auto",
+    show: Show | None = None,
 ) -> Avatar:
     """Make an avatar of the person in the photo.
 
@@ -52,6 +53,7 @@ def fit(
         perceptual: the distance of L_diff; None takes what ``config.perceptual`` says (needed for labels only).
         device: where to optimise: "auto" (a CUDA card where one works, else the CPU), "cpu" or "cuda". A card without
             enough memory hands over to the CPU.
+        show: sees about once a second a picture of the avatar as it is while it is refined; may raise to cancel.
 
     Returns:
         The avatar; ``meta["metrics"]`` holds PSNR inside the mask and SSIM at the photo's own pose and camera, and
@@ -90,7 +92,7 @@ def fit(
         return GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config, *further, guessed=guessed,
                              device=where)  # fmt: skip
 
-    refined = refine(make, place, tell)
+    refined = refine(make, place, tell, show)
     tell("finishing", 0.0)
     avatar = _assemble(observation, body, scene, samples, refined, config, labels, measure)
     metrics = own_view_metrics(avatar, scene)

@@ -27,6 +27,8 @@ LABELS_KEPT = 16
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
 SIGHT = 0.04
 """Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
+GREY = 0.91
+"""Behind the avatar in pictures of the running fit."""
 MESH_EVERY = 5
 """The mesh terms of L_SC move slowly and are evaluated every so many steps (with so many times the weight)."""
 
@@ -144,6 +146,8 @@ class GaussianStage:
         rasteriser: what draws the Gaussians. done: steps that are behind.
     """
 
+    _drawn: tuple[Tensor, Tensor] | None = None
+
     def __init__(
         self, body: BodyModel, posed: PosedBody, samples: Samples, dX: np.ndarray, dT: np.ndarray, scene: Scene,
         params: BodyParams, config: FitConfig, labels: Sequence[PseudoLabel] = (),
@@ -216,6 +220,15 @@ class GaussianStage:
                 mine.copy_(reached)
         self.done = done
 
+    def picture(self) -> np.ndarray | None:
+        """The avatar on grey as the last step drew it for the photo's view, (h, w, 3) uint8; None before a step."""
+        if self._drawn is None:
+            return None
+        image, alpha = self._drawn
+        image = image + (1 - alpha)[..., None] * (GREY - self.photo.backdrop)
+        small = torch.nn.functional.interpolate(image.permute(2, 0, 1)[None], scale_factor=0.5, mode="area")[0]
+        return (small.permute(1, 2, 0).clamp(0, 1) * 255).round().to("cpu", torch.uint8).numpy()
+
     def reached(self) -> Fields:
         """A copy of the fields as they are now, on the CPU."""
         return Fields(*(x.detach().to("cpu", copy=True) for x in vars(self.fields).values()))
@@ -285,6 +298,7 @@ class GaussianStage:
         if self.labels:  # only labels teach the colour of unfolded lids
             f = replace(f, rgb=torch.lerp(f.rgb.detach(), f.rgb, self.free))
         image, alpha = self.draw(self.posing, photo, f)
+        self._drawn = image.detach(), alpha.detach()
         image = torch.lerp(photo.target, image, photo.valid[..., None])
         l1, ssim, mask = losses.photo_losses(image, alpha * photo.valid, photo.target, photo.alpha)
         return c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask

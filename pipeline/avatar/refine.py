@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from pipeline.avatar.optimise import Fields, GaussianStage
 
+Show = Callable[[np.ndarray, float], None]
+"""Called with a picture of the avatar as it is, (h, w, 3) uint8, and the share of the stage that is done."""
+SHOW_EVERY = 1.0
+"""Seconds between two pictures."""
 OUT_OF_MEMORY = "The CUDA card ran out of memory; the rest was refined on the CPU."
 
 
@@ -22,7 +28,10 @@ class Refined:
 
 
 def refine(
-    make: Callable[[torch.device], GaussianStage], device: torch.device, tell: Callable[[str, float], None]
+    make: Callable[[torch.device], GaussianStage],
+    device: torch.device,
+    tell: Callable[[str, float], None],
+    show: Show | None = None,
 ) -> Refined:
     """Run the stage; where a card has too little memory, go on on the CPU from what was reached.
 
@@ -30,14 +39,15 @@ def refine(
         make: makes the stage on a device.
         device: where to begin.
         tell: hears of the stage's name and the share done; may raise to cancel.
+        show: sees the avatar every ``SHOW_EVERY`` seconds; may raise to cancel.
 
     Raises:
-        What ``tell`` raises.
+        What ``tell`` or ``show`` raises.
     """
     stage, reached, done = None, None, 0
     try:
         stage = make(device)
-        fields = stage.run(lambda share: tell("refining", share))
+        fields = stage.run(_ticking(stage, "refining", tell, show))
         return Refined(fields, stage.rasteriser)
     except torch.OutOfMemoryError:
         if device.type == "cpu":
@@ -49,5 +59,21 @@ def refine(
     stage = make(torch.device("cpu"))
     if reached is not None:
         stage.resume(reached, done)
-    fields = stage.run(lambda share: tell("refining on the CPU: the card is full", share))
+    fields = stage.run(_ticking(stage, "refining on the CPU: the card is full", tell, show))
     return Refined(fields, stage.rasteriser, OUT_OF_MEMORY)
+
+
+def _ticking(
+    stage: GaussianStage, name: str, tell: Callable[[str, float], None], show: Show | None
+) -> Callable[[float], None]:
+    """What the stage calls at every step: tells how far it is, and now and then shows the avatar."""
+    shown = time.monotonic() - SHOW_EVERY  # the first picture at once
+
+    def tick(share: float) -> None:
+        nonlocal shown
+        tell(name, share)
+        if show is not None and time.monotonic() - shown >= SHOW_EVERY and (picture := stage.picture()) is not None:
+            show(picture, share)
+            shown = time.monotonic()
+
+    return tick
