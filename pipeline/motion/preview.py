@@ -15,7 +15,7 @@ import numpy as np
 
 from ..types import Array, Camera, MotionClip, PipelineError
 from .edit import resample
-from .presets import get_motion, list_presets
+from .presets import PresetInfo, get_motion, list_presets
 from .skeleton import ARKIT, HAND_JOINTS, INDEX, PARENTS, mean_joints
 from .statistics import joint_paths
 
@@ -116,6 +116,19 @@ def write_preview(clip: MotionClip, path: str | Path) -> Path:
     return path
 
 
+def thumbnail_folder() -> Path:
+    """Where thumbnails are kept."""
+    from pipeline.body.cache import cache_dir
+
+    return cache_dir() / "previews"
+
+
+def thumbnail_path(preset: PresetInfo) -> Path:
+    """Where the thumbnail of a preset is or will be kept; another clip of the same name has another one."""
+    mark = hashlib.sha256(preset.path.read_bytes() + bytes([VERSION])).hexdigest()[:12]
+    return thumbnail_folder() / f"{preset.name}-{mark}.webp"
+
+
 def thumbnails(names: Sequence[str] | None = None) -> dict[str, Path]:
     """Animated thumbnails of presets by name, made where the cache has none of this very clip.
 
@@ -125,17 +138,13 @@ def thumbnails(names: Sequence[str] | None = None) -> dict[str, Path]:
     Raises:
         PipelineError: an unknown name, or a cache that cannot be written.
     """
-    from pipeline.body.cache import cache_dir
-
-    folder = cache_dir() / "previews"
     paths = {}
     for preset in list_presets():
         if names is not None and preset.name not in names:
             continue
-        mark = hashlib.sha256(preset.path.read_bytes() + bytes([VERSION])).hexdigest()[:12]
-        path = folder / f"{preset.name}-{mark}.webp"
+        path = thumbnail_path(preset)
         if not path.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_preview(get_motion(preset.name), path)
         paths[preset.name] = path
     missing = set(names or ()) - set(paths)
