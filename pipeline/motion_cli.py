@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import console
-from pipeline.types import PipelineError
+from pipeline.types import MotionClip, PipelineError
 
 Common = Callable[[argparse.ArgumentParser], None]
 
@@ -39,6 +39,8 @@ def _motions_parser(commands: Any, common: Common, with_body: Common) -> None:
     stats.add_argument("clips", nargs="*", metavar="CLIP.npz|VIDEO", help="to compare the presets with")
     stats.add_argument("--window", type=float, default=2.0, metavar="SECONDS",
                        help="measure pieces of this length (default 2)")  # fmt: skip
+    stats.add_argument("--below", type=float, metavar="HZ",
+                       help="leave out what is quicker in all clips, such as the tremor of tracking")  # fmt: skip
     with_body(stats)
     stats.set_defaults(run=_stats)
     sheet = actions.add_parser("sheet", help="one picture of an avatar in every preset")
@@ -91,18 +93,22 @@ def _preview(args: argparse.Namespace) -> None:
 def _stats(args: argparse.Namespace) -> None:
     from pipeline import api
     from pipeline.motion import get_motion, list_presets
-    from pipeline.motion.statistics import motion_statistics, windows
+    from pipeline.motion.statistics import low_pass, motion_statistics, windows
 
     if not 0.5 <= args.window <= 600:
         raise PipelineError(f"Pieces of {args.window:g} s cannot be measured; --window goes from 0.5 to 600.")
+    if args.below is not None and not 0.5 <= args.below <= 10:
+        raise PipelineError(f"Clips cannot be cut off at {args.below:g} Hz; --below goes from 0.5 to 10.")
     with console.progress_bar(args.json) as progress:
         body = api.get_body(args.body) if args.clips else None
         others = {Path(c).name: api.load_motion(c, body=body, progress=progress) for c in args.clips}
     groups = {"presets": {p.name: get_motion(p.name) for p in list_presets()}, "compared with": others}
-    result = {
-        group: {n: [motion_statistics(w).as_dict() for w in windows(c, args.window)] for n, c in clips.items()}
-        for group, clips in groups.items()
-    }
+
+    def measure(clip: MotionClip) -> list[dict[str, float]]:
+        slow = clip if args.below is None else low_pass(clip, args.below)
+        return [motion_statistics(piece).as_dict() for piece in windows(slow, args.window)]
+
+    result = {group: {name: measure(clip) for name, clip in clips.items()} for group, clips in groups.items()}
     console.emit(result, _stats_text(result), args.json)
 
 

@@ -12,7 +12,7 @@ from test_motion_clips import make_clip
 from pipeline.__main__ import main
 from pipeline.motion import get_motion, list_presets, save_clip
 from pipeline.motion.preview import SIZE, preview_frames, thumbnails, write_preview
-from pipeline.motion.statistics import motion_statistics, windows
+from pipeline.motion.statistics import low_pass, motion_statistics, windows
 from pipeline.types import PipelineError
 
 
@@ -66,6 +66,7 @@ def test_statistics_from_the_command_line(tmp_path, capsys):
     assert any(line.startswith("wrist_jerk_95") and line.endswith("*") for line in table), "others jerk more"
     assert len(table) == 2 + len(result["presets"]["explaining"][0]) and "presets (13)" in table[0]
     assert main(["motions", "stats", "--window", "0.1"]) == 1
+    assert main(["motions", "stats", "--below", "0.1"]) == 1
 
 
 def test_windows_cover_a_clip():
@@ -84,3 +85,13 @@ def test_statistics_know_jerk_and_limits():
     assert broken.limit_max > 50 > calm.limit_max and broken.limit_share > calm.limit_share
     with pytest.raises(PipelineError, match="four frames"):
         motion_statistics(make_clip(3))
+
+
+def test_a_low_pass_takes_tremor_and_leaves_gestures():
+    clip = get_motion("weighing")
+    tremor = np.random.default_rng(0).normal(0, 0.01, clip.body_pose.shape).astype(np.float32)
+    shaken = clip.replace(body_pose=clip.body_pose + tremor)
+    slow, noisy, plain = (motion_statistics(c) for c in (low_pass(shaken, 2.0), shaken, clip))
+    assert noisy.chest_turn_95 > 2 * plain.chest_turn_95 and noisy.wrist_jerk_95 > 3 * plain.wrist_jerk_95
+    assert slow.chest_turn_95 < 1.2 * plain.chest_turn_95 and slow.wrist_jerk_95 < plain.wrist_jerk_95
+    assert slow.hand_range > 0.9 * plain.hand_range and slow.chest_range > 0.85 * plain.chest_range

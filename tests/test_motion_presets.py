@@ -16,7 +16,7 @@ from pipeline.motion.kinematics import joint_positions, local_to_global, two_bon
 from pipeline.motion.presets import motions_folder
 from pipeline.motion.rotations import matrix_to_aa
 from pipeline.motion.skeleton import ARKIT, INDEX, mean_joints
-from pipeline.motion.statistics import local_rotations, motion_statistics
+from pipeline.motion.statistics import local_rotations, low_pass, motion_statistics, windows
 from pipeline.types import MotionClip
 
 NAMES = sorted(PRESETS)
@@ -24,6 +24,13 @@ LIMITS = {
     "wrist_speed_max": 1.6, "wrist_speed_95": 0.8, "wrist_jerk_95": 300.0, "wrist_jerk_max": 700.0, "arm_turn_max": 7.0,
     "finger_turn_max": 9.0, "head_turn_max": 3.0, "torso_turn_max": 1.2, "jaw_max": 0.7, "blinks_per_minute": 60.0,
 }  # fmt: skip
+
+FILMED = {
+    "wrist_speed_95": (0.21, 0.96), "wrist_jerk_95": (31.6, 170.0), "hand_range": (0.071, 0.23),
+    "head_turn_max": (0.45, 1.2), "head_range": (13.0, 27.1), "chest_turn_95": (0.37, 1.13),
+    "chest_range": (6.3, 15.9),
+}  # fmt: skip
+"""Two filmed talks in pieces of two seconds, below 2 Hz (`motions stats ... --below 2`, docs/motion.md)."""
 
 
 @lru_cache(maxsize=32)
@@ -66,6 +73,16 @@ def test_motion_is_smooth_and_loops(name):
     face = np.abs(np.diff(clip.arkit, axis=0, append=clip.arkit[:1]))
     slow = [i for i, n in enumerate(ARKIT) if not n.startswith(("eyeBlink", "eyeLook"))]
     assert face[:, slow].max() < 0.2
+
+
+def test_the_presets_are_as_lively_as_filmed_speakers():
+    pieces = [p for name in NAMES for p in windows(low_pass(get_motion(name), 2.0), 2.0)]
+    measured = [motion_statistics(piece).as_dict() for piece in pieces]
+    for key, (low, high) in FILMED.items():
+        values = [row[key] for row in measured]
+        assert low < np.median(values) < high, key
+        if key != "hand_range":  # a wave and a thumb that comes up from hanging reach further than the talks
+            assert max(values) < 1.05 * high, key
 
 
 @pytest.mark.parametrize("name", NAMES)

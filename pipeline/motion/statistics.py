@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
-from ..types import Array, MotionClip, PipelineError
+from ..types import ROTATION_FIELDS, Array, MotionClip, PipelineError
 from .kinematics import joint_positions, local_to_global
-from .rotations import aa_to_matrix, matrix_to_aa
+from .rotations import aa_to_matrix, matrix_to_aa, unroll
 from .skeleton import ARKIT, INDEX, mean_joints
 
 
@@ -21,7 +22,8 @@ class MotionStatistics:
         wrist_jerk_95, wrist_jerk_max: metres per second cubed.
         hand_range: largest extent of the wrists' paths, metres.
         arm_turn_max, finger_turn_max, head_turn_max, torso_turn_max: fastest joint, radians per second.
-        head_range: largest extent of the head's angles, degrees.
+        chest_turn_95: turn of the chest in the room, radians per second.
+        head_range, chest_range: largest extent of the head's angles and of the chest's in the room, degrees.
         jaw_median, jaw_max: jaw opening coefficient.
         blinks_per_minute: closings of the left lid.
         limit_max: furthest that a joint goes beyond its limit, degrees.
@@ -38,7 +40,9 @@ class MotionStatistics:
     finger_turn_max: float
     head_turn_max: float
     torso_turn_max: float
+    chest_turn_95: float
     head_range: float
+    chest_range: float
     jaw_median: float
     jaw_max: float
     blinks_per_minute: float
@@ -81,6 +85,8 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
     head = np.degrees(np.ptp(clip.body_pose[:, INDEX["head"] - 1] + clip.body_pose[:, INDEX["neck"] - 1], axis=0))
     jaw = clip.arkit[:, ARKIT.index("jawOpen")]
     lid = clip.arkit[:, ARKIT.index("eyeBlinkLeft")] > 0.5
+    chest = local_to_global(local)[:, INDEX["spine3"]]
+    chest_path = matrix_to_aa(chest[0].T @ chest)
     excess = limit_excess(clip)
     return MotionStatistics(
         wrist_speed_median=float(np.median(speed)),
@@ -89,7 +95,9 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
         wrist_jerk_95=float(np.percentile(jerk, 95)),
         wrist_jerk_max=float(jerk.max()),
         hand_range=float(np.ptp(wrists, axis=0).max()),
+        chest_turn_95=float(np.percentile(_turn_speed(chest, clip.fps, looped), 95)),
         head_range=float(head.max()),
+        chest_range=float(np.degrees(np.ptp(chest_path, axis=0)).max()),
         jaw_median=float(np.median(jaw)),
         jaw_max=float(jaw.max()),
         blinks_per_minute=float(np.sum(lid[1:] & ~lid[:-1]) * 60.0 / clip.duration),
@@ -116,10 +124,15 @@ def _rate(values: Array, fps: float, looped: bool) -> Array:
     return np.diff(values, axis=0) * fps
 
 
+def _turn_speed(rotations: Array, fps: float, looped: bool) -> Array:
+    """Turning speed (F or F - 1, ...) of rotations (F, ..., 3, 3), radians per second."""
+    following = np.roll(rotations, -1, axis=0) if looped else rotations[1:]
+    present = rotations if looped else rotations[:-1]
+    return np.linalg.norm(matrix_to_aa(np.swapaxes(present, -1, -2) @ following), axis=-1) * fps
+
+
 def _turns(local: Array, fps: float, looped: bool) -> dict[str, float]:
-    following = np.roll(local, -1, axis=0) if looped else local[1:]
-    present = local if looped else local[:-1]
-    speed = np.linalg.norm(matrix_to_aa(np.swapaxes(present, -1, -2) @ following), axis=-1) * fps
+    speed = _turn_speed(local, fps, looped)
     arms = [INDEX[f"{s}_{j}"] for s in ("left", "right") for j in ("collar", "shoulder", "elbow", "wrist")]
     groups = {
         "arm": arms,
@@ -128,6 +141,20 @@ def _turns(local: Array, fps: float, looped: bool) -> dict[str, float]:
         "torso": [INDEX[f"spine{i}"] for i in (1, 2, 3)],
     }
     return {f"{name}_turn_max": float(speed[:, ids].max()) for name, ids in groups.items()}
+
+
+def low_pass(clip: MotionClip, hertz: float) -> MotionClip:
+    """Body, place and face without what is quicker than ``hertz`` (Gaussian, half the power left there; no delay).
+
+    Tracked frames tremble by a degree, authored ones do not: only what is slower than the tremor can be compared.
+    """
+    sigma = np.sqrt(np.log(2.0)) / (2.0 * np.pi * hertz) * clip.fps
+    mode = "wrap" if clip.meta.get("loop") is True else "nearest"
+    changes = {name: gaussian_filter1d(getattr(clip, name), sigma, axis=0, mode=mode) for name in ("transl", "arkit")}
+    for name in ROTATION_FIELDS:
+        slow = gaussian_filter1d(unroll(getattr(clip, name)), sigma, axis=0, mode=mode)
+        changes[name] = slow.astype(np.float32)
+    return clip.replace(**changes)
 
 
 def windows(clip: MotionClip, seconds: float) -> list[MotionClip]:

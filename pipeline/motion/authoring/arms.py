@@ -97,7 +97,7 @@ def _places(
     beat = timeline.pulses([t for t, _ in beats], BEAT, [d for _, d in beats])
     place = place - timeline.smooth(beat, 0.022)[:, None] * strike
     place[:, 0] += 0.10 * _swing(timeline, score)
-    drift = timeline.noise3(rng, (1.0, 1.0, 0.8), lowest=0.12, highest=0.9, slope=1.2) * score.sway
+    drift = timeline.noise3(rng, (1.0, 1.0, 0.8), lowest=0.12, highest=1.5, slope=1.0) * score.sway
     return timeline.lag(place, score.lag) + drift
 
 

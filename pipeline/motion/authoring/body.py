@@ -14,12 +14,18 @@ from .arms import ArmPath, arm_path, solve_arm
 from .face import face_curves
 from .performance import Performance
 from .speech import Speech, speak
-from .timeline import NOD, Timeline
+from .timeline import NOD, SURGE, Timeline
 
 SPINE_SHARE = {"spine1": 0.30, "spine2": 0.36, "spine3": 0.34}
 NECK_SHARE = 0.45
 STANCE = 0.012
 """Metres that the pelvis sinks below straight legs, so that knees are never locked."""
+TORSO_DRIFT, HEAD_DRIFT = (1.4, 2.5, 1.7), (2.3, 2.9, 2.3)
+"""Standard deviation of the slow drift of torso and head, degrees (forward, turn, lean)."""
+ACCENT = (5.5, 4.9, 3.2)
+"""Largest size of the torso's accents on stressed syllables, degrees (forward, turn, lean)."""
+NOD_SHARE = 0.4
+"""How far the torso goes along with a written nod."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +89,10 @@ def _upper_body(
     breath = timeline.breath()
     calm = score.calm
     torso = np.radians(_vector(timeline, score.torso))
-    torso = torso + np.radians(timeline.noise3(rng, (1.2 * calm, 2.0 * calm, 1.4 * calm), highest=0.9))
-    torso = torso + _follow_hands(timeline, paths)
-    torso[:, 0] += np.radians(-0.55) * breath + np.radians(1.0) * timeline.pulses(speech.stresses, NOD)
-    torso[:, 0] += np.radians(_tremble(timeline, score))
+    torso = torso + calm * np.radians(timeline.noise3(rng, TORSO_DRIFT, highest=1.3, slope=0.8))
+    torso = torso + _follow_hands(timeline, paths) + calm * _accents(timeline, speech, rng)
+    torso[:, 0] += np.radians(-0.55 * breath + _tremble(timeline, score))
+    torso[:, 0] += NOD_SHARE * _nods(timeline, score)
     shift = timeline.track(score.weight, travel=1.6) + 0.004 * calm * timeline.noise(rng, highest=0.3)
     root = np.zeros((timeline.frames, 3))
     root[:, 1] = 0.25 * torso[:, 1]
@@ -108,14 +114,28 @@ def _tremble(timeline: Timeline, score: Performance) -> Array:
     return total
 
 
+def _nods(timeline: Timeline, score: Performance) -> Array:
+    """The written nods (F,), radians downwards."""
+    return timeline.pulses([t for t, _ in score.nods], NOD, [np.radians(depth) for _, depth in score.nods])
+
+
+def _accents(timeline: Timeline, speech: Speech, rng: np.random.Generator) -> Array:
+    """The torso goes with stressed syllables (F, 3): in towards the listener, and each time a little to one side."""
+    sizes = rng.uniform(0.35, 1.25, len(speech.stresses))
+    sides = rng.uniform(-1.0, 1.0, (len(speech.stresses), 2))
+    gains = np.column_stack([sizes, sides]) * np.radians(ACCENT)
+    curves = [timeline.pulses(speech.stresses, SURGE, list(column)) for column in gains.T]
+    return np.stack(curves, axis=-1)
+
+
 def _follow_hands(timeline: Timeline, paths: dict[str, ArmPath]) -> Array:
     """The torso leans and turns a little with the hands, ahead of them, as a body that carries its arms does."""
     left, right = paths["left"].place, paths["right"].place
     reach = 0.5 * (left[:, 2] + right[:, 2]) - 0.25
-    turn = (right[:, 2] - left[:, 2]) * 0.22 + (left[:, 0] + right[:, 0]) * 0.20
-    lean = (left[:, 1] - right[:, 1]) * 0.06
-    follow = np.stack([0.10 * reach, turn, lean], axis=-1)
-    return timeline.lag(timeline.smooth(follow, 0.16), -0.10)
+    turn = (right[:, 2] - left[:, 2]) * 0.35 + (left[:, 0] + right[:, 0]) * 0.30
+    lean = (left[:, 1] - right[:, 1]) * 0.12
+    follow = np.stack([0.20 * reach, turn, lean], axis=-1)
+    return timeline.lag(timeline.smooth(follow, 0.13), -0.10)
 
 
 def _head(timeline: Timeline, score: Performance, speech: Speech, torso: Array, rng: np.random.Generator) -> Array:
@@ -123,13 +143,13 @@ def _head(timeline: Timeline, score: Performance, speech: Speech, torso: Array, 
     head = np.radians(_vector(timeline, score.head))
     gains = rng.uniform(0.5, 1.6, len(speech.stresses)) * np.radians(score.nod)
     head[:, 0] += timeline.pulses(speech.stresses, NOD, list(gains))
-    head[:, 0] += timeline.pulses([t for t, _ in score.nods], NOD, list(np.radians([d for _, d in score.nods])))
+    head[:, 0] += _nods(timeline, score)
     for start, end, swing, rate in score.shakes:
         gate = timeline.progress(start, start + 0.3) * (1.0 - timeline.progress(end - 0.4, end))
         head[:, 1] += gate * np.radians(swing) * np.sin(2 * np.pi * rate * (timeline.times - start))
     alive = score.calm * (0.9 + 1.1 * timeline.smooth(speech.voice, 0.15))[:, None]
-    head = head + alive * np.radians(timeline.noise3(rng, (2.0, 3.3, 2.1), lowest=0.12, highest=2.1))
-    return timeline.smooth(head, 0.045) + torso * np.array([0.25, 0.30, 0.2])
+    head = head + alive * np.radians(timeline.noise3(rng, HEAD_DRIFT, lowest=0.16, highest=2.4, slope=0.6))
+    return timeline.smooth(head, 0.04) + torso * np.array([0.25, 0.30, 0.2])
 
 
 def _pose(timeline: Timeline, upper: _Upper, paths: dict[str, ArmPath]) -> tuple[Array, Array]:

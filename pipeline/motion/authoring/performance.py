@@ -70,7 +70,7 @@ class HandScore:
     beats: Sequence[tuple[float, float]] = ()
     stress_beats: float = 0.0
     beat_direction: Vec = (0.15, -1.0, 0.35)
-    sway: float = 0.005
+    sway: float = 0.007
     wiggle: float = 3.0
     lag: float = 0.0
     waves: Sequence[tuple[float, float, float, float]] = ()
@@ -112,7 +112,7 @@ class Performance:
     torso: Sequence[Key] = ((0.0, (2.0, 0.0, 0.0)),)
     shrug: Sequence[Key] = ((0.0, 0.0),)
     weight: Sequence[Key] = ((0.0, 0.0),)
-    nod: float = 3.4
+    nod: float = 4.8
     nods: Sequence[tuple[float, float]] = ()
     shakes: Sequence[tuple[float, float, float, float]] = ()
     tremble: Sequence[tuple[float, float, float, float]] = ()

@@ -173,6 +173,9 @@ BEAT = ((-0.42, 0.0), (-0.16, 0.35), (0.0, -1.0), (0.14, -0.72), (0.55, 0.0))
 NOD = ((-0.26, 0.0), (-0.10, -0.22), (0.06, 1.0), (0.22, 0.45), (0.50, 0.0))
 """A nod on a stress, in units of its depth (down positive): a slight lift, the nod after the stress, the return."""
 
+SURGE = ((-0.36, 0.0), (-0.15, -0.18), (0.08, 1.0), (0.28, 0.7), (0.80, 0.0))
+"""An accent of the torso on a stress, in units of its depth: it draws back a little, comes in and settles slowly."""
+
 RAISE = ((-0.22, 0.0), (-0.02, 1.0), (0.20, 0.85), (0.60, 0.0))
 """A brow raise."""
 
