@@ -27,8 +27,10 @@ CLOTH, FACE, HAIR, LEFT_HAND, RIGHT_HAND, LIPS, INSIDE, EYES, NECK = range(9)
 LEAK = 0.02
 """Strength of an edge between two materials, relative to one within a material."""
 
-DARKEST_HAND = 0.75
+DARKEST_HAND = 0.95
 """Least brightness of a guessed hand relative to the face: darker, what was seen of it lay in shadow."""
+BARE = 0.15
+"""A hand whose colour differs less from the face wears no glove: both have a say."""
 STRETCH = 0.025
 """Length in metres of the stretches of an arm that get a colour each."""
 ENOUGH_HAND = 100
@@ -144,6 +146,8 @@ def _hands(
             if candidates.sum() >= ENOUGH_HAND:
                 base = commonest(rgb[candidates], rgb[candidates].mean(1))
                 base = base * max(1.0, DARKEST_HAND * skin.mean() / max(base.mean(), 1e-3))
+                bare = np.abs(base - skin).max() < BARE
+                base = 0.5 * (base + skin) if bare else base
                 break
         todo = mine & ~seen
         data[todo], target[todo] = 0.15, np.clip(base * shade[todo, None], 0, 1)

@@ -70,7 +70,7 @@ def hand_shading(body: BodyModel, filled: Completion) -> Completion:
     rgb = filled.rgb.copy()
     template, faces = np.asarray(body.v_template), np.asarray(body.faces)
     up = geo.vertex_normals(template, faces)[:, 1]
-    shade = 0.62 + 0.38 * np.clip(np.abs(up) * 1.25, 0, 1)
+    shade = 0.78 + 0.22 * np.clip(np.abs(up) * 1.25, 0, 1)
     for name in ("left_hand", "right_hand"):
         hand = geo.region(body, name)
         if not hand.any():

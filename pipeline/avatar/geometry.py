@@ -109,6 +109,13 @@ def knn_edges(points: Array, k: int) -> Array:
     return np.unique(np.sort(pairs, axis=1), axis=0)
 
 
+def facing_camera(point: Array, normal: Array, camera: Camera) -> Array:
+    """Cosine (N,) between normals (N, 3), of any length, and the way from points (N, 3) to the camera."""
+    view = camera.position - point
+    length = np.linalg.norm(view, axis=1) * np.linalg.norm(normal, axis=1)
+    return (normal * view).sum(1) / np.maximum(length, 1e-9)
+
+
 def vertex_normals(vertices: Array, faces: Array) -> Array:
     """Area-weighted unit normals (V, 3)."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))

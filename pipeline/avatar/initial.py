@@ -206,7 +206,7 @@ def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: P
     col = np.clip(xy[:, 0].astype(int), 0, parts.label.shape[1] - 1)
     good = (photo.kind == attach.TIGHT) & ~parts.unsure[row, col] & safe_pixels(body, scene, parts)[row, col]
     normals = geo.vertex_normals(vertices, np.asarray(body.faces))[np.asarray(body.faces)[photo.face]]
-    facing = facing_camera(photo.point, (normals * photo.bary[..., None]).sum(1), scene.camera)
+    facing = geo.facing_camera(photo.point, (normals * photo.bary[..., None]).sum(1), scene.camera)
     weight = (good & (facing > FRONTAL)).astype(np.float32)
     rgb, total = gather_colors(body, photo.face, photo.bary, photo.rgb, weight)
     filled = complete(body, rgb, total)
@@ -270,7 +270,7 @@ def surface_samples(
         )
     scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
     if config.layout == "adaptive":
-        person = (scene.alpha > 0.5) | ~scene.valid
+        person = (scene.alpha > attach.OPAQUE) | ~scene.valid
         point, scale = surface.keep_inside(scene.camera, person, point, scale, 14 * len(scene.alpha) / 1024)
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(
@@ -279,13 +279,6 @@ def surface_samples(
         group=group, kind=np.where(on_lid, LID, SURFACE).astype(np.int8),
         guessed=guessed.astype(np.float32), skin_index=index, skin_weight=weight, neighbours=neighbours,
     )  # fmt: skip
-
-
-def facing_camera(point: Array, normal: Array, camera: Camera) -> Array:
-    """Cosine (N,) between normals (N, 3), of any length, and the way from points (N, 3) to the camera."""
-    view = camera.position - point
-    length = np.linalg.norm(view, axis=1) * np.linalg.norm(normal, axis=1)
-    return (normal * view).sum(1) / np.maximum(length, 1e-9)
 
 
 def shown_depth(parts: Parts) -> Array:
@@ -308,7 +301,7 @@ def photo_colors(
     xy, depth = scene.camera.project(point)
     inside = (xy > 1).all(1) & (xy[:, 0] < w - 1) & (xy[:, 1] < h - 1) & (depth > 0.01)
     col, row = np.where(inside, xy[:, 0], 0).astype(int), np.where(inside, xy[:, 1], 0).astype(int)
-    seen = inside & (facing_camera(point, normal, scene.camera) > FRONTAL)
+    seen = inside & (geo.facing_camera(point, normal, scene.camera) > FRONTAL)
     seen &= (parts.label[row, col] == group) & ~parts.unsure[row, col] & safe_pixels(body, scene, parts)[row, col]
     layer_depth = np.stack([parts.layers[g].depth for g in range(7)])[group, row, col]
     seen &= np.abs(layer_depth - depth) < tolerance

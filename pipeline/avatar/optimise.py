@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 LABELS_KEPT = 16
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
+SOLID = 0.9
+"""Opacity of the matte from which on a pixel teaches colour on white; see :class:`View`."""
 SIGHT = 0.04
 """Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
 GREY = 0.91
@@ -57,9 +59,10 @@ class Fields:
 class View:
     """A picture to be matched: target (H, W, 3), alpha (H, W), camera, body parameters.
 
-    Inside the matte (alpha above a half) both target and render lie on white, so that the person is as opaque as the
-    matte says. Outside, the target is the person's own colour continued over the edge, and so is ``backdrop``
-    (H, W, 3): what leaks there costs alpha loss, but teaches no splat the colour of a background. ``valid`` (H, W) is
+    Inside the matte (alpha above SOLID) both target and render lie on white, so that the person is as opaque as the
+    matte says. Outside, and at the half-transparent rim, the target is the person's own colour continued over the edge,
+    and so is ``backdrop`` (H, W, 3): what leaks there costs alpha loss, but teaches no splat the colour of a
+    background, which a turned arm would show as a bright line. ``valid`` (H, W) is
     0 where nothing is known or may be taught.
     """
 
@@ -126,7 +129,7 @@ def crop_view(
     a = torch.from_numpy(np.ascontiguousarray(alpha[r0:r1, c0:c1], dtype=np.float32))
     picture = torch.from_numpy(np.ascontiguousarray(image[r0:r1, c0:c1], dtype=np.float32))
     known = torch.ones_like(a) if valid is None else torch.from_numpy(valid[r0:r1, c0:c1].astype(np.float32))
-    inside = (a > 0.5).float()[..., None]
+    inside = (a > SOLID).float()[..., None]
     white = torch.ones_like(picture)
     target = torch.lerp(picture, torch.lerp(white, picture, a[..., None]), inside)
     backdrop = torch.lerp(picture, white, inside)

@@ -36,6 +36,8 @@ MIN_TRACKED = 0.5
 """Smallest share of frames in which a person must be found."""
 BEFORE_CHEST = 0.7
 """What a hand before the chest takes from the score of a frame as the photo, as a factor."""
+MOVING = 0.06
+"""Way of a wrist from frame to frame, in shoulder widths, that halves a frame's score as the photo."""
 PEOPLE_SECONDS, MAX_CROWDED = 1.0, 0.75
 """How often people are counted, and the largest share of counts with several faces (prints on clothes can pass)."""
 PLAIN_SIDE = 960
@@ -174,8 +176,9 @@ def detect_video(
         scene = CutDetector(reader.info.fps)
         with Detector(static=False) as detector:
             for number, frame in enumerate(reader):
-                if scene.is_cut(frame):
-                    cuts.append(number)
+                ago = scene.new_shot(frame)
+                if ago is not None:
+                    cuts.append(number - ago)
                     detector.close()
                 if number % max(1, round(PEOPLE_SECONDS * reader.info.fps)) == 0:
                     crowded.append(count_faces_closely(frame) > 1)
@@ -200,17 +203,17 @@ def _check_people(found: Sequence[Detections | None], crowded: Sequence[bool]) -
 
 
 def choose_reference(detections: VideoDetections) -> int:
-    """The first usable frontal frame: face to the camera, and, if ever, hands in view but not before the chest.
+    """The first usable frontal frame: face to the camera, and, if ever, hands in view, still, not before the chest.
 
-    What a hand covers in the photo would have to be guessed whenever that hand moves.
+    What a hand covers in the photo would have to be guessed whenever that hand moves, and a moving hand is blurred.
 
     Raises:
         PipelineError: when no frame shows a face.
     """
-    scores = np.array([_frontal_score(d, detections) for d in detections.frames])
+    scores = np.array([_frontal_score(d, detections) for d in detections.frames]) * stillness(detections)
     if scores.max() <= 0:
         raise PipelineError("No frame shows the person's face; use a video in which they look at the camera.")
-    return int(np.flatnonzero(scores >= 0.85 * scores.max())[0])
+    return int(np.flatnonzero(scores >= 0.8 * scores.max())[0])
 
 
 def _frontal_score(found: Detections | None, video: VideoDetections) -> float:
@@ -227,6 +230,21 @@ def _frontal_score(found: Detections | None, video: VideoDetections) -> float:
         if before_chest(found.pose, hand.mean(0) if hand is not None else found.pose[wrist]):
             score *= BEFORE_CHEST
     return float(score)
+
+
+def stillness(video: VideoDetections) -> Array:
+    """1 for frames in which both wrists are at rest .. 0 for fast ones (T,), by their way to the frames around them."""
+    out = np.ones(len(video.frames))
+    for i, found in enumerate(video.frames):
+        around = [video.frames[k] for k in (i - 1, i + 1) if 0 <= k < len(video.frames)]
+        for wrist in (15, 16):
+            if found is None or found.pose[wrist, 2] < 0.5:
+                continue
+            width = max(abs(found.pose[11, 0] - found.pose[12, 0]), 1.0)
+            seen = [d.pose[wrist, :2] for d in around if d is not None and d.pose[wrist, 2] > 0.5]
+            way = max((np.linalg.norm(found.pose[wrist, :2] - there) for there in seen), default=0.0) / width
+            out[i] *= 1 / (1 + (way / MOVING) ** 2)
+    return out
 
 
 def before_chest(pose: Array, point: Array) -> bool:
