@@ -22,6 +22,7 @@ from pipeline.types import Array, Camera, PipelineError
 MAX_CHANNELS = 8
 MAX_INTERSECTIONS = 100_000_000
 """Refuse to bin more (splat, tile) pairs than this: 0.4 GB of indices, about 200 times a usual avatar."""
+TOO_LARGE = "The Gaussians are far too large for this picture; use smaller scales or a wider view."
 
 
 class RenderOutput(NamedTuple):
@@ -150,7 +151,7 @@ def bin_projected(splats: Array, rects: Array, keys: Array, width: int, height: 
     run(tile_kernels.count_tiles, order, rects, tiles_x, counts, tasks=tasks)
     ends = np.cumsum(counts.T.ravel())
     if len(order) and ends[-1] > MAX_INTERSECTIONS:
-        raise PipelineError("The Gaussians are far too large for this picture; use smaller scales or a wider view.")
+        raise PipelineError(TOO_LARGE)
     offsets = np.concatenate([[0], ends[tasks - 1 :: tasks]])
     places = np.ascontiguousarray((ends - counts.T.ravel()).reshape(-1, tasks).T)
     ids = np.empty(ends[-1] + tasks, np.int32)

@@ -69,7 +69,7 @@ def _project_block(first, many, scales, opacities, cam, width, height, block, sp
         reach = EXTENT_OPAQUE if opacity == ONE else math.sqrt(TWO * math.log(np.float32(255.0) * opacity))
         block[3 * BLOCK + j] = scales[first + j]
         block[4 * BLOCK + j] = min(np.float32(MAX_EXTENT), reach) if opacity >= ALPHA_MIN else np.float32(np.nan)
-    _screen_block(cam, block)
+    screen_block(cam, block)
     for j in range(many):
         i = first + j
         mx, my, z = block[5 * BLOCK + j], block[6 * BLOCK + j], block[7 * BLOCK + j]
@@ -91,7 +91,7 @@ def _project_block(first, many, scales, opacities, cam, width, height, block, sp
 
 
 @jit(fast=True)
-def _screen_block(cam, block):
+def screen_block(cam, block):
     """From planes x, y, z, scale, extent to mean x, y, depth, conic a, b, c, reach x, y; vector code, no branches."""
     r0, r1, r2, r3, r4, r5, r6, r7, r8 = cam[0], cam[1], cam[2], cam[3], cam[4], cam[5], cam[6], cam[7], cam[8]
     t0, t1, t2, fx, fy, cx, cy = cam[9], cam[10], cam[11], cam[12], cam[13], cam[14], cam[15]
@@ -121,43 +121,6 @@ def _tiles(center, reach, size):
     low = int(max(ZERO, np.ceil(center - reach - np.float32(0.501))))
     high = int(min(np.float32(size - 1), np.floor(center + reach - np.float32(0.499))))
     return low // TILE, high // TILE + 1
-
-
-@jit()
-def express(task, tasks, means, rows, basis, coefficients, out):
-    """out[rows] = means[rows] + sum over e of coefficients[e] basis[e], with rows (M,) and basis (E, M, 3)."""
-    start, stop = _span(task, tasks, rows.shape[0])
-    for m in range(start, stop):
-        for c in range(3):
-            out[rows[m], c] = means[rows[m], c]
-    for e in range(coefficients.shape[0]):
-        if coefficients[e] != ZERO:
-            for m in range(start, stop):
-                for c in range(3):
-                    out[rows[m], c] += coefficients[e] * basis[e, m, c]
-
-
-@jit()
-def skin_project(
-    task, tasks, means, joints, weights, transforms, scales, opacities, cam, width, height, splats, rects, keys
-):
-    """Skin canonical means by joints (N, K) uint8, weights (N, K) and transforms (J, 12), then project them."""
-    start, stop = _span(task, tasks, means.shape[0])
-    block, mixed = np.empty(PLANES * BLOCK, np.float32), np.empty(12, np.float32)
-    for first in range(start, stop, BLOCK):
-        many = min(BLOCK, stop - first)
-        for j in range(many):
-            i = first + j
-            mixed[:] = ZERO
-            for k in range(joints.shape[1]):
-                weight, joint = weights[i, k], joints[i, k]
-                for r in range(12):
-                    mixed[r] += weight * transforms[joint, r]
-            x, y, z = means[i, 0], means[i, 1], means[i, 2]
-            block[j] = mixed[0] * x + mixed[1] * y + mixed[2] * z + mixed[3]
-            block[BLOCK + j] = mixed[4] * x + mixed[5] * y + mixed[6] * z + mixed[7]
-            block[2 * BLOCK + j] = mixed[8] * x + mixed[9] * y + mixed[10] * z + mixed[11]
-        _project_block(first, many, scales, opacities, cam, width, height, block, splats, rects, keys)
 
 
 @jit()

@@ -10,13 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.render import project_kernels, tile_kernels
-from pipeline.render.gaussians import bin_projected, camera_array, empty_splats
+from pipeline.render import frame_kernels
+from pipeline.render.frame_data import FrameData, by_columns, places_of
+from pipeline.render.gaussians import MAX_INTERSECTIONS, TOO_LARGE, camera_array
 from pipeline.render.parallel import run, task_count
 from pipeline.types import Array, Camera, PipelineError
 
 if TYPE_CHECKING:
     from pipeline.render.skinned_triton import TritonRenderer
+
+REST_OF_FRAMES, REST_OF_LAYERS = np.float32(0.01), np.float32(1e-4)
+"""Light that counts as none, in a frame of 8 bits and in layers of floats."""
+NO_PICTURE, NO_LAYERS = np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 4), np.float32)
 
 
 @dataclass(frozen=True)
@@ -100,20 +105,19 @@ class Rig:
 
 
 class SkinnedRenderer:
-    """Gaussians on a skeleton, ready to be drawn in many poses; the same pictures as ``rasterize_gaussians``.
+    """Gaussians on a skeleton, ready to be drawn in many poses.
 
-    Safe to call from several threads (calls wait for each other).
+    The pictures are those of ``rasterize_gaussians`` but for a little that eight bits hardly show
+    (:mod:`pipeline.render.frame_kernels`). Safe to call from several threads (calls wait for each other).
 
     Args:
         rig: what :meth:`Rig.build` made.
     """
 
     def __init__(self, rig: Rig) -> None:
-        self._rig = rig
-        self._moved = rig.means.copy()
-        self._splats = empty_splats(len(rig.means))
+        self._rig, self._data = rig, FrameData.of(rig)
+        self._points = self._data.means.copy()
         self._lock = threading.Lock()
-        run(tile_kernels.pack_colors, rig.colors, 0, self._splats[0])
 
     def layers(
         self,
@@ -137,17 +141,9 @@ class SkinnedRenderer:
         Raises:
             PipelineError: shapes do not fit, or the Gaussians are absurdly large.
         """
-        rig, A = self._rig, self._rig.transforms(transforms)
-        with self._lock:
-            points = self._expressed(expression, rig.means if means is None else _float(means, len(rig.means), 3))
-            size = camera.width, camera.height
-            skin = points, rig.joints, rig.weights, A, rig.scales, rig.opacities
-            run(project_kernels.skin_project, *skin, camera_array(camera), *size, *self._splats)
-            binned = bin_projected(*self._splats, *size)
-            image, alpha = np.empty((*size[::-1], 3), np.float32), np.empty(size[::-1], np.float32)
-            tiles = binned.splats, binned.offsets, binned.ids, np.zeros(3, np.float32), 0
-            run(tile_kernels.blend, *tiles, image, alpha, tasks=4 * task_count())
-        return image, alpha
+        layers = np.zeros((camera.height, camera.width, 4), np.float32)
+        self._draw(transforms, camera, expression, means, REST_OF_LAYERS, layers=layers)
+        return np.ascontiguousarray(layers[..., :3]), np.ascontiguousarray(layers[..., 3])
 
     def draw(
         self,
@@ -166,26 +162,53 @@ class SkinnedRenderer:
 
         Returns:
             (H, W, 3) uint8, or (H, W, 4) with straight alpha when there is no background.
-        """
-        image, alpha = self.layers(transforms, camera, expression=expression, means=means)
-        if background is None:
-            out = np.empty((*alpha.shape, 4), np.uint8)
-            run(tile_kernels.straight_alpha, image, alpha, out)
-            return out
-        out = np.empty(image.shape, np.uint8)
-        behind = np.ascontiguousarray(np.broadcast_to(np.asarray(background, np.uint8), image.shape))
-        run(tile_kernels.compose, image, alpha, behind, out)
-        return out
 
-    def _expressed(self, expression: Array | Tensor | None, means: Array) -> Array:
-        """Canonical positions with an expression."""
-        rig = self._rig
-        if expression is None or not len(rig.rows):
-            return means
-        coefficients = _float(expression, len(rig.basis))
-        out = self._moved if means is rig.means else means.copy()
-        run(project_kernels.express, means, rig.rows, rig.basis, coefficients, out)
-        return out
+        Raises:
+            PipelineError: as :meth:`layers`.
+        """
+        picture = np.zeros((camera.height, camera.width, 4 if background is None else 3), np.uint8)
+        if background is not None:
+            picture[:] = np.asarray(background, np.uint8)
+        self._draw(transforms, camera, expression, means, REST_OF_FRAMES, picture=picture)
+        return picture
+
+    def _draw(
+        self,
+        transforms: Array | Tensor,
+        camera: Camera,
+        expression: Array | Tensor | None,
+        means: Array | Tensor | None,
+        rest: np.float32,
+        picture: Array = NO_PICTURE,
+        layers: Array = NO_LAYERS,
+    ) -> None:
+        """Draw into a picture (H, W, 3 or 4) uint8 or layers (H, W, 4) float32."""
+        data, A = self._data, by_columns(self._rig.transforms(transforms))
+        tiles_x, tiles_y = (-(-side // frame_kernels.TILE) for side in (camera.width, camera.height))
+        tasks = task_count()
+        with self._lock:
+            points, counts = self._expressed(expression, means), np.zeros((tasks, tiles_x * tiles_y), np.int64)
+            skin = points, data.joints, data.weights, data.used, A, data.scales, data.reaches
+            view = camera_array(camera), camera.width, camera.height
+            run(frame_kernels.skin_project, *skin, *view, data.splats, data.rects, data.keys, counts, tasks=tasks)
+            offsets, places = places_of(counts)
+            if offsets[-1] > MAX_INTERSECTIONS:
+                raise PipelineError(TOO_LARGE)
+            ids, depths = np.empty(offsets[-1], np.int32), np.empty(offsets[-1], np.uint32)
+            run(frame_kernels.fill_tiles, data.rects, data.keys, tiles_x, places, ids, depths, tasks=tasks)
+            tiles = data.splats, offsets, ids, depths
+            run(frame_kernels.blend, *tiles, rest, picture, layers, tasks=4 * tasks)
+
+    def _expressed(self, expression: Array | Tensor | None, means: Array | Tensor | None) -> Array:
+        """Canonical positions with an expression, in drawing order."""
+        data = self._data
+        still = data.means if means is None else _float(means, len(data.means), 3)[data.order]
+        if expression is None or not data.basis.size:
+            return still
+        points = self._points if means is None else still
+        steps = _float(expression, len(data.basis)) * data.steps
+        run(frame_kernels.express, still.reshape(-1), data.basis, steps, points.reshape(-1))
+        return points
 
 
 def skinned_renderer(rig: Rig, device: torch.device | str = "cpu") -> SkinnedRenderer | TritonRenderer:

@@ -399,27 +399,3 @@ def _sum_lanes(lanes, mx, g_slots, slot):
     g_slots[slot, 0], g_slots[slot, 1], g_slots[slot, 2] = s, sx, sy
     g_slots[slot, 3], g_slots[slot, 4], g_slots[slot, 5] = sxx, sxy, syy
     g_slots[slot, 6], g_slots[slot, 7], g_slots[slot, 8] = red, green, blue
-
-
-@jit()
-def compose(task, tasks, image, alpha, background, out):
-    """Picture (H, W, 3) uint8 = image over background (H, W, 3) uint8, rounded."""
-    start, stop = _span(task, tasks, image.shape[0])
-    for y in range(start, stop):
-        for x in range(image.shape[1]):
-            rest = ONE - alpha[y, x]
-            for c in range(3):
-                value = image[y, x, c] * np.float32(255.0) + rest * np.float32(background[y, x, c]) + HALF
-                out[y, x, c] = np.uint8(min(np.float32(255.0), max(ZERO, value)))
-
-
-@jit()
-def straight_alpha(task, tasks, image, alpha, out):
-    """RGBA (H, W, 4) uint8 with straight alpha from a premultiplied image."""
-    start, stop = _span(task, tasks, image.shape[0])
-    for y in range(start, stop):
-        for x in range(image.shape[1]):
-            gain = np.float32(255.0) / max(alpha[y, x], np.float32(1e-4))
-            for c in range(3):
-                out[y, x, c] = np.uint8(min(np.float32(255.0), image[y, x, c] * gain + HALF))
-            out[y, x, 3] = np.uint8(alpha[y, x] * np.float32(255.0) + HALF)
