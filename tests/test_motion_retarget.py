@@ -275,9 +275,9 @@ def test_it_is_fast(body):
     clip = repeat(get_motion("explaining"), 300)
     rest = person(body)
     retarget(clip, body, rest)
-    started = time.perf_counter()
+    started = time.process_time()
     retarget(clip, body, rest)
-    assert time.perf_counter() - started < 3.0, "a second on an idle machine"
+    assert time.process_time() - started < 3.0, "a second of an idle core"
 
 
 def test_one_frame_and_bad_settings(body):

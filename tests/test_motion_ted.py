@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from pipeline.motion.ted.score import TrackedPiece, calm_cuts, score
 from pipeline.motion.tracked import Seen
 from pipeline.perceive.shots import CutDetector, find_cuts, shots
 from pipeline.types import Detections, PipelineError
+from pipeline.video import VideoReader
 
 
 def speaker(**changes) -> Detections:
@@ -99,7 +102,65 @@ def test_a_flash_is_no_shot_and_a_jump_in_one_room_is_a_cut():
     assert find_cuts([room, scene(3), room, *[room] * 20], 25.0) == []
     detector = CutDetector(25.0)
     calm = [np.clip(room.astype(int) + k % 2, 0, 255).astype(np.uint8) for k in range(30)]
-    assert not any(detector.is_cut(f) for f in calm) and detector.is_cut(walls)
+    assert all(detector.new_shot(f) is None for f in calm)
+    assert detector.new_shot(walls) == 0
+    assert all(detector.new_shot(walls) is None for _ in range(10))
+    turned = walls.copy()
+    turned[:, :40] = walls[::-1, :40]
+    assert [detector.new_shot(f) for f in (turned, turned)] == [None, 1], "known one frame later"
+
+
+def speaking(seed: int, frames: int) -> list[np.ndarray]:
+    """A still room in which a head-sized patch moves about."""
+    room, rng = cv2.GaussianBlur(scene(seed), (0, 0), 3), np.random.default_rng(seed)
+    places = 60 + np.cumsum(rng.normal(0, 1.5, (frames, 2)), axis=0)
+    return [cv2.circle(room.copy(), tuple(map(int, p)), 18, (200, 150, 120), -1) for p in places]
+
+
+def mixed(a: list[np.ndarray], b: list[np.ndarray], start: int, frames: int) -> list[np.ndarray]:
+    """The first video dissolved into the second one."""
+    shares = [min(max((i - start) / frames, 0.0), 1.0) for i in range(len(a))]
+    return [cv2.addWeighted(x, 1 - t, y, t, 0) for x, y, t in zip(a, b, shares, strict=True)]
+
+
+@pytest.mark.parametrize("frames", [8, 15, 30, 45])
+def test_dissolves_are_cut_in_their_middle(frames):
+    cuts = find_cuts(mixed(speaking(4, 100), speaking(5, 100), 30, frames), 25.0)
+    assert len(cuts) == 1 and abs(cuts[0] - (30 + frames / 2)) <= 0.15 * frames + 1
+
+
+def test_a_fade_through_black_is_one_cut():
+    dark = [np.zeros((120, 160, 3), np.uint8)] * 100
+    first, second = mixed(speaking(4, 100), dark, 20, 15)[:45], mixed(dark, speaking(5, 100), 0, 15)[:50]
+    cuts = find_cuts(first + second, 25.0)
+    assert len(cuts) == 1 and 45 <= cuts[0] <= 50
+    assert find_cuts(second, 25.0) == [], "a video that begins in black"
+
+
+def test_pans_zooms_and_light_are_no_dissolves():
+    wide = cv2.GaussianBlur(np.tile(scene(6), (3, 4, 1)), (0, 0), 4)
+    ease = [0.5 - 0.5 * np.cos(np.pi * min(max((i - 20) / 25, 0), 1)) for i in range(70)]
+    for reach in (15, 60, 200):
+        pan = [wide[60:180, round(reach * t) : round(reach * t) + 160] for t in ease]
+        assert find_cuts(pan, 25.0) == [], reach
+    sides = [(160 - round(70 * t), 120 - round(52 * t)) for t in ease]
+    zoom = [cv2.resize(wide[100 : 100 + h, 100 : 100 + w], (160, 120)) for w, h in sides]
+    light = [(f * (1 - 0.6 * t) + 20 * t).astype(np.uint8) for f, t in zip(speaking(4, 70), ease, strict=True)]
+    assert find_cuts(zoom, 25.0) == [] and find_cuts(light, 25.0) == []
+
+
+def test_dissolves_between_real_videos_and_none_in_them(shared):
+    def frames(name: str, count: int) -> list[np.ndarray]:
+        with VideoReader(shared / "media/videos" / name, max_side=160) as reader:
+            return [cv2.resize(frame, (96, 96), interpolation=cv2.INTER_AREA) for frame in islice(reader, count)]
+
+    names = ["A_asl_please.mkv", "A_sign_woman_glasses_webcam.mp4", "A_seated_woman_coffee.mp4", "C_head_lp_d0.mp4"]
+    videos = [frames(name, 58) for name in names]
+    for video in videos:
+        assert find_cuts(video, 30.0) == []
+    for a, b in zip(videos, videos[1:] + videos[:1], strict=True):
+        cuts = find_cuts(mixed(a, b, 20, 18), 30.0)
+        assert len(cuts) == 1 and 24 <= cuts[0] <= 34
 
 
 def piece(frames: int = 600, errors: float = 0.5, hands: float = 1.0) -> TrackedPiece:

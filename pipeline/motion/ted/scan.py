@@ -75,8 +75,9 @@ def scan_video(path: str | Path, min_seconds: float, progress: Callable[[str, fl
         info = reader.info
         scene, every = CutDetector(info.fps), max(1, round(LOOK_SECONDS * info.fps))
         for number, frame in enumerate(reader, start=1):
-            if scene.is_cut(frame):
-                cuts.append(number - 1)
+            ago = scene.new_shot(frame)
+            if ago is not None:
+                cuts.append(number - 1 - ago)
                 detector.close()
             if (number - 1) % every == 0:
                 found = detector.detect(frame)
