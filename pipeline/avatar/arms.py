@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 HAND, FOREARM, UPPER = range(3)
+CUFF = 4.0
+"""How far from the forearm a sleeve may reach onto the hand, in radii of the band."""
 BINS = 24
 """Colour histogram bins per Lab channel."""
 
@@ -139,7 +141,10 @@ def recolor_arms(
             if mask.sum() < 40 or not (mask & person).any():
                 continue
             reach = radius * (1.8 if segment == HAND else 1.0)
-            _recolor(out, doubt, lab, person, mask, group, face, segment == HAND, reach)
+            cuff = None
+            if segment == HAND and (shown == FOREARM).sum() >= 40:
+                cuff = ndimage.distance_transform_edt(shown != FOREARM) <= CUFF * radius
+            _recolor(out, doubt, lab, person, mask, group, face, segment == HAND, reach, cuff)
         far_from_skin(out, person, shown, group, 1.8 * radius)
     return out, doubt
 
@@ -159,9 +164,11 @@ def far_from_skin(out: Array, person: Array, shown: Array, group: int, reach: fl
 
 
 def _recolor(
-    out: Array, doubt: Array, lab: Array, person: Array, mask: Array, group: int, face: Array, bare: bool, reach: float
-) -> None:
-    """Decide the pixels around one segment, in place."""
+    out: Array, doubt: Array, lab: Array, person: Array, mask: Array, group: int, face: Array, bare: bool, reach: float,
+    cuff: Array | None = None,
+) -> None:  # fmt: skip
+    """Decide the pixels around one segment, in place; in ``cuff`` (H, W) colours of the body do not count against it,
+    because a sleeve may reach further down than the mesh of the forearm."""
     pad = int(4 * reach) + 8
     rows, cols = np.nonzero(mask)
     window = (slice(max(rows.min() - pad, 0), rows.max() + pad), slice(max(cols.min() - pad, 0), cols.max() + pad))
@@ -181,6 +188,8 @@ def _recolor(
     evidence = np.where(
         ground, _evidence(colours, front, around & ground), _evidence(colours, front, around & ~ground)
     )
+    if cuff is not None:
+        evidence = np.where(cuff[window], np.maximum(evidence, 0), evidence)
     arm = here == group
     edge = ndimage.distance_transform_edt(arm) - ndimage.distance_transform_edt(~arm)
     position = np.clip(edge / reach, -1, 1) + np.where(mine, 0.3, -0.3)
