@@ -123,8 +123,10 @@ def write_ply(avatar: Avatar, params: BodyParams, out: str | Path) -> Path:
     return Path(out)
 
 
-def write_still(avatar: Avatar, params: BodyParams, out: str | Path, view: View) -> Path:
-    """Write one picture (PNG with alpha where the background is transparent; JPEG has none).
+def write_still(avatar: Avatar, params: BodyParams, out: str | Path, view: View, device: str = "auto") -> Path:
+    """Write one picture (PNG with alpha where the background is transparent; JPEG has none), marked and signed.
+
+    ``device``: where to draw, as in :func:`pipeline.animation.draw_frames`.
 
     Raises:
         PipelineError: a transparent JPEG, or the file cannot be written.
@@ -137,8 +139,10 @@ def write_still(avatar: Avatar, params: BodyParams, out: str | Path, view: View)
         raise PipelineError("JPEG cannot be transparent; give a name that ends in .png.")
     view.check("")
     stamp = _stamp(avatar, None, view)
+    options = {"quality": 90} if Path(out).suffix.lower() == ".jpg" else {}
     with replacing(out) as temporary:
-        Image.fromarray(stamp.mark(next(iter(_frames(avatar, [params], view))))).save(temporary)
+        frame = next(iter(_frames(avatar, [params], view, device)))
+        Image.fromarray(stamp.mark(frame)).save(temporary, **options)
         stamp.seal(temporary)
     return Path(out)
 
@@ -192,10 +196,10 @@ def _stamp(avatar: Avatar, motion: MotionClip | None, view: View) -> Stamp:
     return Stamp.of(avatar.meta, view.size, motion=motion, label=view.label)
 
 
-def _frames(avatar: Avatar, poses: Sequence[BodyParams], view: View) -> Iterator[Array]:
+def _frames(avatar: Avatar, poses: Sequence[BodyParams], view: View, device: str = "auto") -> Iterator[Array]:
     from pipeline.animation import draw_frames
 
-    return draw_frames(avatar, poses, view)
+    return draw_frames(avatar, poses, view, device)
 
 
 def _write_page(avatar: Avatar, motion: MotionClip | None, out: Path, amplitude: float) -> Path:

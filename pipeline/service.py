@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -10,12 +11,13 @@ import queue
 import re
 import secrets
 import shutil
+import stat
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pipeline.types import PipelineError
 
@@ -26,7 +28,7 @@ T = TypeVar("T")
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 """``secrets.token_urlsafe(32)``: 256 random bits, nothing that means anything in a path."""
-PREFIX, OWNED = "one-photo-", "owned.txt"
+PREFIX, OWNED, LOCK = "one-photo-", "owned.txt", "lock"
 BUSY_SECONDS = 5.0
 EXPIRED = "This avatar is not here: the id is wrong, or it was forgotten after an hour; make it again from the photo."
 
@@ -39,10 +41,11 @@ class Store:
     """Avatars and finished files on disk, each behind an unguessable name, forgotten after ``seconds``.
 
     Files can belong to an avatar and go with it. Only the process that made the store deletes it when it ends, not the
-    workers that are forked from it; what a killed server left behind is deleted by the next one.
+    workers that are forked from it. What a killed server left is taken over by the next one, so that ids stay good for
+    the rest of their time; half-written files and uploads are not.
 
     Args:
-        folder: where; None makes a temporary folder.
+        folder: where; None takes over a killed server's temporary folder, or makes one.
         seconds: how long anything is kept after its last use.
         limit: how many avatars are kept; the longest unused goes first.
         max_bytes: how much everything may take on disk; the longest unused goes first.
@@ -51,18 +54,24 @@ class Store:
     def __init__(
         self, folder: Path | None = None, seconds: float = 3600.0, limit: int = 100, max_bytes: int = 4 << 30
     ) -> None:
+        self._lock: IO[bytes] | None = None
         if folder is None:
-            remove_orphans()
-        self.folder = folder or Path(tempfile.mkdtemp(prefix=PREFIX))
+            folder, self._lock = _adopt() or _make()
+        self.folder = folder
         self.seconds, self.limit, self.max_bytes, self._maker = seconds, limit, max_bytes, os.getpid()
-        for name in ("avatars", "files"):
+        for name in ("avatars", "files", "uploads"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
-        (self.folder / "pid").write_text(str(self._maker))
+        self.sweep()
 
     @property
     def files(self) -> Path:
         """The folder of finished files, the only one that is served."""
         return self.folder / "files"
+
+    @property
+    def uploads(self) -> Path:
+        """The folder of what visitors send."""
+        return self.folder / "uploads"
 
     def add(self, avatar: Avatar) -> str:
         """Keep an avatar; returns its id.
@@ -168,7 +177,7 @@ class Store:
     def sweep(self, room_for: int = 0) -> None:
         """Delete what is too old, and the longest unused above the limits of number and size."""
         now, kept = time.time(), []
-        for path in (*(self.folder / "avatars").iterdir(), *self.files.iterdir()):
+        for path in (*(self.folder / "avatars").iterdir(), *self.files.iterdir(), *self.uploads.iterdir()):
             with contextlib.suppress(FileNotFoundError):
                 used = path.stat().st_mtime
                 if used > now:  # the clock was set back
@@ -189,22 +198,76 @@ class Store:
                 self._drop(path)
                 total -= size
 
+    def keep_clean(self, every: float = 60.0) -> None:
+        """Sweep for ever, on a thread of its own: things are forgotten in time when nobody comes, too."""
+
+        def run() -> None:
+            while self.folder.is_dir():
+                with contextlib.suppress(OSError):
+                    self.sweep()
+                    remove_orphans(self.seconds)
+                time.sleep(every)
+
+        threading.Thread(target=run, name="sweeper", daemon=True).start()
+
     def close(self) -> None:
         """Delete everything, if this is the process that made the store."""
         if os.getpid() == self._maker:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def remove_orphans() -> None:
-    """Delete the stores of servers of this user that were killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError, ValueError):
-            if folder.stat().st_uid != os.getuid():
-                continue
-            try:
-                os.kill(int((folder / "pid").read_text()), 0)
-            except ProcessLookupError:
+def remove_orphans(seconds: float) -> None:
+    """Delete the temporary stores of servers that were killed, when all in them is older than ``seconds``."""
+    for folder in _stores():
+        used = max((path.stat().st_mtime for path in (folder, *folder.glob("*/*"))), default=0.0)
+        if time.time() - used > seconds and (lock := _locked(folder)) is not None:
+            with lock:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stores() -> list[Path]:
+    """The temporary stores of this user, the newest first."""
+    found = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            facts = folder.lstat()
+            if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.getuid():
+                found.append((facts.st_mtime, folder))
+    return [folder for _, folder in sorted(found, reverse=True)]
+
+
+def _locked(folder: Path) -> IO[bytes] | None:
+    """The lock of a store whose server is gone (a dead process loses its locks), now ours; None where it lives."""
+    with contextlib.suppress(OSError):
+        file = open(folder / LOCK, "rb")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return file
+        except OSError:
+            file.close()
+    return None
+
+
+def _adopt() -> tuple[Path, IO[bytes]] | None:
+    """Take over the newest store whose server was killed, without what was half-written and what was uploaded."""
+    for folder in _stores():
+        if (lock := _locked(folder)) is not None:
+            shutil.rmtree(folder / "uploads", ignore_errors=True)
+            whole = [path for path in folder.glob("avatars/*") if TOKEN.fullmatch(path.name)]
+            for path in (*folder.glob("avatars/*"), *folder.glob("files/.*")):
+                if path not in whole:
+                    _remove(path)
+            return folder, lock
+    return None
+
+
+def _make() -> tuple[Path, IO[bytes]]:
+    """A new temporary store; its lock is ours before anybody can find it."""
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+    file = open(folder / f"{LOCK}.new", "wb")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    os.rename(folder / f"{LOCK}.new", folder / LOCK)
+    return folder, file
 
 
 def _size(path: Path) -> int:

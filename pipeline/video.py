@@ -7,6 +7,7 @@ that ffmpeg may use are limited to plain local container files.
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import re
@@ -56,14 +57,18 @@ def ffmpeg_path() -> str:
     """The ffmpeg program.
 
     Raises:
-        PipelineError: when the imageio-ffmpeg package brings none for this platform.
+        PipelineError: when the imageio-ffmpeg package brings none for this platform, or ``IMAGEIO_FFMPEG_EXE`` names
+            none.
     """
     import imageio_ffmpeg
 
     try:
-        return imageio_ffmpeg.get_ffmpeg_exe()
+        path = imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise PipelineError("No ffmpeg program was found; run 'pip install imageio-ffmpeg' again.") from error
+    if shutil.which(path) is None:
+        raise PipelineError("IMAGEIO_FFMPEG_EXE names no program; unset it or set it to the path of ffmpeg.")
+    return path
 
 
 def _last_line(text: str) -> str:
@@ -281,6 +286,8 @@ class VideoWriter:
         if not (math.isfinite(fps) and 0 < fps <= 240) or min(size) < 2 or max(size) > 8192:
             raise PipelineError(f"Cannot write a video of {size[0]}x{size[1]} pixels at {fps:g} frames per second.")
         self._size, self._alpha, self._fps = size, alpha, fps
+        if self._kind != "png":
+            ffmpeg_path()  # before anything is reserved
         self._temporary = self._reserve()
         self._messages: IO[bytes] = tempfile.TemporaryFile()
         self._process: subprocess.Popen[bytes] | None = None
@@ -352,11 +359,12 @@ class VideoWriter:
         self.abort()
         self._messages.seek(0)
         said = self._messages.read().decode("utf-8", "replace")
-        if "No space left" in said or (error is not None and error.errno == 28):
+        full = "No space left" in said or (error is not None and error.errno == errno.ENOSPC)
+        if full or (not said.strip() and _is_full(self.path.absolute().parent)):
             return PipelineError(f"The disk is full; free some space and write '{self.path.name}' again.")
         if "matches no streams" in said or "Invalid data found" in said:
             return PipelineError("The sound file cannot be read; use a WAV, MP3, M4A or FLAC file.")
-        reason = _last_line(said) if said.strip() else str(error)
+        reason = _last_line(said) if said.strip() else str(error or "the encoder failed")
         return PipelineError(f"The video '{self.path.name}' could not be written ({reason}); try another folder.")
 
     def close(self) -> None:
@@ -421,6 +429,13 @@ class VideoWriter:
                 self.abort()
         finally:
             self._messages.close()
+
+
+def _is_full(folder: Path) -> bool:
+    """Too full for the encoder to say so: its messages may lie on the same disk."""
+    with contextlib.suppress(OSError):
+        return shutil.disk_usage(folder).free < 1 << 20
+    return False
 
 
 def _is_frame(path: Path) -> bool:

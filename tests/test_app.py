@@ -1,15 +1,12 @@
 """The app for real: a server of its own, called by gradio_client and by a browser."""
 
 import asyncio
-import contextlib
 import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -17,6 +14,7 @@ from pathlib import Path
 import pytest
 from bad_photos import unreadable_photos
 from browser import FAKE_CAMERA, SOFTWARE_WEBGL, chromium
+from running_app import running
 from small_motion import FRAMES, short_clip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,59 +23,13 @@ AVATAR = "doll" + "A" * 39
 """The id under which the running app gets an avatar that needs no fit."""
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-def wait_until_ready(url: str, process: subprocess.Popen, seconds: float = 240) -> None:
-    """Until the page answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise AssertionError(f"the app ended with {process.returncode}")
-        with contextlib.suppress(OSError):
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        time.sleep(0.3)
-    raise AssertionError("the app did not start")
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """(url, temporary folder, log file) of a running app."""
-    folder = tmp_path_factory.mktemp("app")
-    port, log = free_port(), folder / "log.txt"
-    (folder / "tmp").mkdir()
-    env = {
-        **os.environ,
-        "GRADIO_SERVER_PORT": str(port),
-        "GRADIO_SERVER_NAME": "127.0.0.1",
-        "GRADIO_ANALYTICS_ENABLED": "False",
-        "GRADIO_TEMP_DIR": str(folder / "tmp" / "gradio"),
-        "TMPDIR": str(folder / "tmp"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    with open(log, "w") as out:
-        process = subprocess.Popen(
-            [sys.executable, "app.py"], cwd=ROOT, env=env, stdout=out, stderr=out,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell may have it ignored
-        )  # fmt: skip
-        try:
-            wait_until_ready(f"http://127.0.0.1:{port}/", process)
-            yield f"http://127.0.0.1:{port}", folder / "tmp", log
-        finally:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(90)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-    leftovers = list((folder / "tmp").glob("one-photo-*"))
-    assert leftovers == [], "the server left avatars behind"
+    folder = tmp_path_factory.mktemp("app") / "tmp"
+    with running(folder) as app:
+        yield app.url, app.folder, app.log
+    assert list(folder.glob("one-photo-*")) == [], "the server left avatars behind"
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +54,13 @@ def avatar_id(server, doll):
 
 def place(server, doll, token):
     """Put an avatar into the running app's store, as /fit would."""
+    doll.save(store_of(server) / "avatars" / token)
+
+
+def store_of(server):
+    """The folder in which the running app keeps things."""
     (store,) = (server[1]).glob("one-photo-*")
-    doll.save(store / "avatars" / token)
+    return store
 
 
 @pytest.fixture(scope="module")
@@ -215,7 +172,7 @@ def test_status_export_delete(server, client, doll):
     assert Path(exported).read_bytes().startswith(b"ply\nformat binary_little_endian 1.0")
     assert Path(client.predict(token, "png", None, 0, api_name="/export")).read_bytes()[1:4] == b"PNG"
     assert client.predict(token, api_name="/status")["files"] == 2
-    files = next(server[1].glob("one-photo-*")) / "files"
+    files = store_of(server) / "files"
     before = len(list(files.iterdir()))
     assert "Deleted" in client.predict(token, api_name="/delete")
     assert len(list(files.iterdir())) == before - 2
@@ -321,6 +278,37 @@ def test_forged_paths_and_urls_are_refused(server, path):
     assert "event: error" in answer and "root:" not in answer and "not a picture" not in answer
 
 
+def test_uploads_that_never_end_harm_nobody(server, client):
+    """Half an upload, then silence: others are served meanwhile, and what is left of it lies where it is swept."""
+    host, port = server[0].removeprefix("http://").split(":")
+    uploads = store_of(server) / "uploads"
+
+    def elsewhere() -> set[Path]:
+        return {path for path in server[1].rglob("*") if path.is_file() and uploads not in path.parents}
+
+    before, names = elsewhere(), {path.name for path in uploads.iterdir()}
+    with socket.create_connection((host, int(port)), timeout=20) as slow:
+        slow.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+            b'Content-Disposition: form-data; name="files"; filename="slow.png"\r\n\r\n' + bytes(2_000_000)
+        )
+        assert len(client.predict(api_name="/list_motions")) >= 6
+        arrived = {path.name for path in uploads.iterdir()} - names
+    assert elsewhere() == before and all("slow" not in name for name in arrived)
+
+
+def test_the_clock_may_jump(server, client, doll):
+    """Set back, nothing is kept longer; set forward, things are forgotten early, and nothing breaks."""
+    token = "doll" + "C" * 39
+    place(server, doll, token)
+    folder = store_of(server) / "avatars" / token
+    os.utime(folder, (time.time() + 86_400,) * 2)
+    assert client.predict(token, api_name="/status")["seconds_left"] <= 3600
+    os.utime(folder, (time.time() - 86_400,) * 2)
+    assert "not here" in error_of(client, token, api_name="/status") and not folder.exists()
+
+
 def test_large_uploads_are_refused(client, tmp_path):
     from gradio_client import handle_file
 
@@ -348,10 +336,10 @@ def test_photo_to_avatar(fitted):
 
 @pytest.mark.slow
 def test_deleting_takes_the_photo_along(server, client, fitted):
-    assert list((server[1] / "gradio").rglob("astronaut.png"))
+    assert list((store_of(server) / "uploads").rglob("astronaut.png"))
     assert client.predict(fitted[0], api_name="/status")["consent"]["basis"] == "public-domain"
     client.predict(fitted[0], api_name="/delete")
-    assert not list((server[1] / "gradio").rglob("astronaut.png"))
+    assert not list((store_of(server) / "uploads").rglob("astronaut.png"))
 
 
 @pytest.mark.parametrize(
@@ -411,7 +399,7 @@ def open_page(browser, server, **options):
     page.on("request", lambda r: None if r.url.startswith((server[0], "blob:", "data:")) else
             page.problems.append(r.url))  # fmt: skip
     page.goto(server[0])
-    page.wait_for_selector("#photo input[type=file]", state="attached", timeout=120_000)
+    page.wait_for_selector("body.page-ready #photo input[type=file]", state="attached", timeout=120_000)
     return page
 
 
@@ -432,6 +420,48 @@ def offences(page) -> list[str]:
 def test_page_is_accessible(page):
     page.wait_for_selector("#motions img")
     assert offences(page) == []
+
+
+WATCH = """() => { window.shifts = []; new PerformanceObserver((list) => { for (const e of list.getEntries())
+  if (!e.hadRecentInput) shifts.push({ value: e.value, what: e.sources.map((s) => s.node?.id || s.node?.nodeName) });
+}).observe({ type: 'layout-shift', buffered: true }); }"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("size", [(1400, 1000), (390, 844)])
+def test_page_loads_small_and_does_not_jump(browser, server, size):
+    """As Lighthouse measures it, with an empty cache. The time is an upper bound for a busy machine."""
+    page = browser.new_page(viewport={"width": size[0], "height": size[1]})
+    page.add_init_script(f"({WATCH})()")
+    network, received = page.context.new_cdp_session(page), []
+    network.send("Network.enable")
+    network.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
+    page.goto(server[0])
+    page.wait_for_selector("body.page-ready", timeout=60_000)
+    complete, busy = page.evaluate("performance.now()"), os.getloadavg()[0] / (os.cpu_count() or 1)
+    page.wait_for_selector("#motions img")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(500)
+    shifts = page.evaluate("shifts")
+    assert sum(shift["value"] for shift in shifts) < 0.01, shifts
+    assert 0.3e6 < sum(received) < 2e6
+    assert complete < 3000 * max(1, busy) + 2000, f"{complete:.0f} ms at {busy:.1f} jobs a core"
+    page.close()
+
+
+@pytest.mark.browser
+def test_motions_move_unless_one_wants_calm(browser, server, page):
+    """Pictures that play the motion, still ones for who prefers reduced motion; they and the menu follow each other."""
+    page.wait_for_function("document.querySelector('#motions img')?.currentSrc.endsWith('.webp')", timeout=60_000)
+    page.locator("#motions input").nth(3).check(force=True)
+    chosen, name = (page.locator("#motions label").nth(3), page.locator("#motions input").nth(3).input_value())
+    page.wait_for_function("(title) => document.querySelector('#motion input').value.startsWith(title)",
+                           arg=chosen.inner_text().strip(), timeout=30_000)  # fmt: skip
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function("(name) => document.querySelector('#motions :checked').value !== name", arg=name)
+    calm = open_page(browser, server, reduced_motion="reduce")
+    calm.wait_for_function("document.querySelector('#motions img')?.currentSrc.endsWith('.jpg')", timeout=60_000)
+    calm.close()
 
 
 @pytest.mark.browser
@@ -495,7 +525,7 @@ def test_page_shows_the_avatar_in_3d(page, avatar_id, server):
 def test_page_makes_a_video(page, avatar_id, short_motion):
     """With an avatar that was made through the API: its id works on the page."""
     page.locator("#avatar_id textarea, #avatar_id input").fill(avatar_id)
-    page.locator("#motions button").nth(2).click()
+    page.locator("#motions input").nth(2).check(force=True)
     page.locator("#motion_file input[type=file]").set_input_files(str(short_motion))
     page.wait_for_selector("#motion_file >> text=short", timeout=60_000)
     page.click("#animate")
@@ -518,10 +548,10 @@ def test_page_deletes_my_data(page, avatar_id, client, server, doll):
 @pytest.mark.browser
 def test_example_fills_photo_and_consent(page):
     page.reload()
-    page.wait_for_selector("#photo input[type=file]", state="attached", timeout=60_000)
-    page.locator("#examples tbody td").first.click()
+    page.wait_for_selector("body.page-ready #photo input[type=file]", state="attached", timeout=60_000)
+    page.locator("#examples button").first.click()
     page.wait_for_selector("#photo img", timeout=60_000)
-    assert page.locator("#consent input[type=radio]").nth(2).is_checked()
+    page.wait_for_function("document.querySelectorAll('#consent input')[2].checked", timeout=30_000)
 
 
 @pytest.mark.browser
@@ -547,8 +577,9 @@ def test_a_closed_tab_stops_its_fit(browser, server, client, bad_files):
     from gradio_client import handle_file
 
     tab = open_page(browser, server)
-    tab.locator("#examples tbody td").first.click()
+    tab.locator("#examples button").first.click()
     tab.wait_for_selector("#photo img", timeout=60_000)
+    tab.wait_for_function("document.querySelectorAll('#consent input')[2].checked", timeout=30_000)
     tab.click("#fit")
     tab.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
     tab.close()

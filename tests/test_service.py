@@ -1,12 +1,13 @@
 """Avatars behind ids that expire, and work that can be stopped."""
 
 import os
+import signal
 import threading
 import time
 
 import pytest
 
-from pipeline.service import TOKEN, Store, in_steps
+from pipeline.service import TOKEN, Store, in_steps, remove_orphans
 from pipeline.types import PipelineError
 
 
@@ -74,6 +75,17 @@ def test_the_disk_is_bounded(tmp_path):
     assert kept(store, "files") == sorted(path.name for path in files[2:])
 
 
+def test_uploads_are_bounded_and_forgotten_too(tmp_path):
+    store = Store(tmp_path / "store", seconds=100, max_bytes=2500)
+    for age, name in ((101, "old"), (60, "unused"), (30, "used"), (20, "newest")):
+        folder = store.uploads / name
+        folder.mkdir()
+        (folder / "photo.png").write_bytes(b"x" * 1000)
+        os.utime(folder, (time.time() - age, time.time() - age))
+    store.sweep()
+    assert kept(store, "uploads") == ["newest", "used"]
+
+
 def test_what_is_being_written_is_left_alone(tmp_path):
     store = Store(tmp_path / "store", max_bytes=10)
     path = store.new_file(".mp4")
@@ -112,16 +124,66 @@ def test_a_forked_worker_does_not_empty_the_store(store):
     assert kept(store) == [token]
 
 
-def test_the_next_server_deletes_what_a_killed_one_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    killed, living = Store(), Store()
+def killed_server(work) -> None:
+    """A process that makes a store, does something with it and is killed."""
     child = os.fork()
     if child == 0:
-        os._exit(0)
+        try:
+            work(Store())
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
-    (killed.folder / "pid").write_text(str(child))
-    mine = Store()
-    assert not killed.folder.exists() and living.folder.exists() and mine.folder.exists()
+
+
+def test_the_next_server_takes_over_what_a_killed_one_left(tmp_path, monkeypatch):
+    """Ids stay good for the rest of their time; half-written files and uploads go."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    living = Store()
+    living.add(FakeAvatar())
+
+    def work(store):
+        (tmp_path / "id").write_text(store.add(FakeAvatar()))
+        store.new_file(".mp4", (tmp_path / "id").read_text()).write_bytes(b"whole")
+        (store.files / ".half.mp4").write_bytes(b"half")
+        (store.folder / "avatars" / f".{'A' * 43}.xyz").mkdir()
+        (store.uploads / "photo.png").write_bytes(b"a face")
+
+    killed_server(work)
+    token, mine = (tmp_path / "id").read_text(), Store()
+    assert mine.folder != living.folder and kept(mine) == [token] and mine.status(token)["files"] == 1
+    assert len(kept(mine, "files")) == 1 and kept(mine, "uploads") == []
+    mine.forget(token)
+    assert kept(mine, "files") == []
+    assert len(kept(living)) == 1, "a store whose server lives is nobody else's"
+
+
+def test_what_nobody_takes_over_is_deleted_in_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    killed_server(lambda store: store.add(FakeAvatar()))
+    (orphan,) = tmp_path.glob("one-photo-*")
+    remove_orphans(seconds=100)
+    assert orphan.exists()
+    for path in (orphan, *orphan.glob("*/*")):
+        os.utime(path, (time.time() - 101, time.time() - 101))
+    living = Store(seconds=100)
+    assert living.folder == orphan and kept(living) == [], "taken over, but nothing in it is kept longer"
+    os.utime(orphan, (time.time() - 101, time.time() - 101))
+    remove_orphans(seconds=100)
+    assert orphan.exists(), "its server lives"
+    living._lock.close()
+    remove_orphans(seconds=100)
+    assert not orphan.exists()
+
+
+def test_things_are_forgotten_when_nobody_comes(tmp_path):
+    store = Store(tmp_path / "store", seconds=0.2)
+    store.add(FakeAvatar())
+    store.keep_clean(every=0.05)
+    end = time.monotonic() + 5
+    while kept(store) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert kept(store) == []
+    store.close()
 
 
 def test_close_leaves_nothing(store):

@@ -351,8 +351,8 @@ const TEMPLATE = `
 .osv-stage canvas { cursor: grab; }
 .osv canvas:focus-visible, .osv button:focus-visible, .osv input:focus-visible { outline: 3px solid #4f46e5; outline-offset: 2px; }
 .osv-bar { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; margin-top: 6px; }
-.osv-bar button { font: inherit; min-width: 64px; min-height: 36px; padding: 4px 12px; border-radius: 6px; border: 1px solid currentColor; background: transparent; color: inherit; cursor: pointer; }
-.osv-bar input[type=range] { flex: 1; min-width: 80px; }
+.osv-bar button { font: inherit; min-width: 56px; min-height: 36px; padding: 4px 10px; border-radius: 6px; border: 1px solid currentColor; background: transparent; color: inherit; cursor: pointer; }
+.osv-bar input[type=range] { flex: 1; min-width: 60px; }
 .osv-bar label { display: flex; gap: 4px; align-items: center; min-height: 36px; }
 .osv p { margin: 4px 0 0; min-height: 1.4em; }
 .osv [hidden] { display: none !important; }
@@ -366,7 +366,7 @@ const TEMPLATE = `
     <button type="button" class="osv-play">Pause</button>
     <input type="range" class="osv-time" min="0" max="1" step="0.001" value="0" aria-label="Time in the motion">
     <label><input type="checkbox" class="osv-tint"> show what was guessed</label>
-    <button type="button" class="osv-reset">Reset view</button>
+    <button type="button" class="osv-reset">Reset</button>
   </div>
   <p role="status"></p>
 </div>`;

@@ -10,6 +10,8 @@ import spaces  # before anything that could touch CUDA
 
 # isort: split
 import atexit
+import errno
+import os
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
@@ -17,12 +19,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
+import gradio.mcp
 
 from pipeline import api, console, service
 from pipeline.animation import View
 from pipeline.provenance import require_consent
 from pipeline.types import PipelineError
 from pipeline.web import limits
+from pipeline.web.live import LivePictures
 from pipeline.web.timing import FIT_STAGES, VIDEO_STAGES, Clock
 
 SIZES = {"portrait": (576, 1024), "square": (768, 768), "landscape": (1024, 576)}
@@ -36,9 +40,12 @@ Quality = Literal["fast", "default", "full"]
 
 @lru_cache(maxsize=1)
 def store() -> service.Store:
-    """Where this process keeps avatars and results; emptied when it ends. Made before any worker is forked."""
+    """Where this process keeps avatars, results and uploads; emptied when it ends. Made before any worker is forked."""
     kept = service.Store()
     atexit.register(kept.close)
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(kept.uploads))  # Gradio alone would leave them when it is killed
+    gradio.mcp.DEFAULT_TEMP_DIR = os.environ["GRADIO_TEMP_DIR"]  # read before ours was known
+    kept.keep_clean()
     return kept
 
 
@@ -95,29 +102,32 @@ def fit(
     Returns:
         The avatar's id, good for an hour after its last use; the fit report as text, as pictures and as numbers.
     """
+    live = LivePictures(store())
     try:
         require_consent(consent)
         path = _photo(photo)
 
-        early: list[tuple[str, str]] = []
-
         def work(tell: service.Tell) -> Any:
             body = api.get_body()
             observation = api.observe(path, body=body, progress=tell)
-            early.extend(_understood(observation))
-            tell.show(early, "shaping the body", 0.0)
-            return api.fit(observation, body=body, quality=quality, seed=int(seed), consent=consent, progress=tell)
+            tell.show(live.understood(observation), "shaping the body", 0.0)
+            return api.fit(
+                observation, body=body, quality=quality, seed=int(seed), consent=consent, progress=tell,
+                show=lambda picture, share: tell.show(live.add(picture), "refining", share),
+            )  # fmt: skip
 
         steps = service.in_steps(work, limits.DEADLINES.get(quality, limits.DEADLINES["default"]))
         avatar = yield from _showing(
             steps, progress, FIT_STAGES, lambda picture: (gr.skip(), gr.skip(), picture, gr.skip())
         )
         token = store().add(avatar)
-        for file in (path, *(picture for picture, _ in early)):
-            store().attach(token, Path(file))
+        store().attach(token, Path(path))
+        live.hand_over(token)
         yield token, report_text(avatar), _previews(avatar, token), report(avatar)
     except (PipelineError, OSError) as error:
         raise shown(error) from None
+    finally:
+        live.close()
 
 
 @spaces.GPU(duration=seconds_to_animate)
@@ -314,8 +324,12 @@ def check_photo(photo: str) -> dict[str, Any]:
 
 
 def shown(error: PipelineError | OSError) -> gr.Error:
-    """The one sentence that a visitor sees; of an operating system error only its kind, never a path."""
-    text = str(error) if isinstance(error, PipelineError) else f"The server has a problem: {console.explain(error)}."
+    """The one sentence that a visitor sees; of the server's own trouble only its kind, never a path."""
+    text, cause = str(error), error if isinstance(error, OSError) else error.__cause__
+    if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT) or "disk is full" in text:
+        text = "The server's disk is full; try again later."
+    elif isinstance(error, OSError) or str(store().folder) in text:
+        text = f"The server has a problem: {console.explain(cause) if isinstance(cause, OSError) else 'its disk'}."
     return gr.Error(text, title="That did not work", print_exception=False)
 
 
@@ -419,42 +433,15 @@ def report_text(avatar: Any) -> str:
     return "\n\n".join(lines) + "\n\n| measure | value |\n|---|---|\n" + "\n".join(rows)
 
 
-def _understood(observation: Any) -> list[tuple[str, str]]:
-    """What the first stages found: the person cut out, and the body laid over the photo."""
-    import numpy as np
-    import torch
-
-    from pipeline.perceive.photo import posed_vertices
-    from pipeline.render import rasterize_mesh
-
-    alpha, body = observation.alpha[..., None], api.get_body()
-    cut = observation.image * alpha + 0.92 * (1 - alpha)
-    vertices = torch.as_tensor(posed_vertices(body, observation.params))
-    covered = np.asarray(rasterize_mesh(vertices, body.faces, observation.camera).face) >= 0
-    tint = np.array([0.25, 0.35, 0.95], np.float32)
-    laid = np.where(covered[..., None], 0.55 * observation.image + 0.45 * tint, observation.image)
-    return [
-        (_picture(cut[::2, ::2], None), "the person, cut out"),
-        (_picture(laid[::2, ::2], None), "the body, laid over the photo"),
-    ]
-
-
-def _picture(image: Any, owner: str | None) -> str:
-    """The path of a JPEG in the store."""
-    from pipeline.media import save_image
-
-    path = store().new_file(".jpg", owner)
-    save_image(path, image, quality=88)
-    return str(path)
-
-
 def picture_of(avatar: Any, path: Path, yaw: float = 0.0) -> None:
-    """Write a JPEG of an avatar in its photo's pose; on the CPU, because the page's process has no GPU on ZeroGPU."""
-    from pipeline.animation import draw_frames
-    from pipeline.media import save_image
+    """Write a labelled, marked and signed JPEG of an avatar in its photo's pose.
 
-    view = View(yaw=yaw, background="#e8e8ec", size=SMALL)
-    save_image(path, next(iter(draw_frames(avatar, [avatar.params], view, "cpu"))), quality=88)
+    On the CPU, because the page's process has no GPU on ZeroGPU.
+    """
+    from pipeline.export import write_still
+
+    view = View(yaw=yaw, background="#e8e8ec", size=SMALL, label=True)
+    write_still(avatar, avatar.params, path, view, device="cpu")
 
 
 def _previews(avatar: Any, token: str) -> list[tuple[str, str]]:
@@ -466,7 +453,7 @@ def _previews(avatar: Any, token: str) -> list[tuple[str, str]]:
     tinted = avatar.replace(rgb=avatar.rgb * (1 - share) + tint * share)
     pictures = [
         (avatar, 0.0, "from the front"),
-        (tinted, 0.0, "orange: not in the photo, guessed"),
+        (tinted, 0.0, "orange: guessed"),
         (avatar, -20.0, "from its right"),
         (avatar, 20.0, "from its left"),
     ]

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 CSS = """
-.gradio-container { max-width: 1500px !important; }
 .gradio-container h1 { text-wrap: balance; }
 #report { min-height: 96px; }
-#report table { display: block; max-height: 260px; overflow: auto; }
+#report table { display: block; max-height: 260px; overflow: auto; border: 0; }
+#report :is(th, td) { border-color: var(--border-color-primary); }
 .view-empty { min-height: 420px; display: grid; place-items: center; text-align: center; padding: 1em; margin: 0;
   border: 1px dashed var(--border-color-primary); border-radius: 8px; color: var(--body-text-color); }
+#stage { display: grid; grid-template-columns: minmax(0, 1fr); }
+#stage:has(.view-empty) > * { grid-area: 1 / 1; }
+#stage:has(.view-empty):has(#previews img) #view, #stage:not(:has(#previews img)) #previews { visibility: hidden; }
+#stage:not(:has(.view-empty)):not(:has(#previews img)) #previews { display: none; }
+#stage:has(#previews img) #previews, #stage:has(#previews img) #previews .grid-wrap { height: auto !important;
+  max-height: none; }
+#previews .grid-container { grid-template-columns: repeat(4, minmax(0, 1fr)) !important; }
+#stage:has(.view-empty) #previews .grid-container { grid-template: repeat(2, minmax(0, 1fr)) / 2fr 1fr !important;
+  height: 420px; }
+#stage:has(.view-empty) #previews .gallery-item { min-height: 0; }
+#stage:has(.view-empty) #previews .gallery-item:first-child { grid-row: span 2; }
+#previews .thumbnail-item { display: flex; flex-direction: column; aspect-ratio: auto; height: 100%; }
+#previews .thumbnail-item img { flex: 1; min-height: 0; }
+#previews .caption-label { position: static; max-width: none; width: 100%; border: 0; border-radius: 0; font-size: 12px;
+  line-height: 1.3; min-height: 2.9em; padding: 2px 4px; white-space: normal; text-align: center; display: grid;
+  place-items: center; }
 #advice { min-height: 4.5em; }
 #tiers { min-height: 2em; }
-#motions_place { min-height: 332px; }
-#motions img { object-fit: cover; }
+.motions { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); grid-auto-rows: max-content;
+  gap: 8px; height: 372px; overflow-y: auto; padding: 4px; margin: 0; border: 0; }
+.motions legend { font-weight: 600; padding: 0 0 6px; color: var(--block-label-text-color); }
+.motions label { position: relative; display: block; border: 2px solid var(--border-color-primary); border-radius: 8px;
+  overflow: hidden; cursor: pointer; background: var(--block-background-fill); color: var(--body-text-color); }
+.motions label:hover { border-color: var(--color-accent); }
+.motions label:has(:checked) { border-color: var(--color-accent); box-shadow: 0 0 0 2px var(--color-accent); }
+.motions label:has(:focus-visible) { outline: 3px solid var(--link-text-color); outline-offset: 2px; }
+.motions input { position: absolute; opacity: 0; width: 100%; height: 100%; margin: 0; cursor: pointer; }
+.motions picture { display: block; aspect-ratio: 3 / 4; background: #f7f7fa; }
+.motions img { display: block; width: 100%; height: 100%; object-fit: contain; }
+.motions span { display: grid; place-items: center; text-align: center; height: 2.9em; padding: 0 4px; font-size: 13px;
+  line-height: 1.3; overflow: hidden; }
 button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible {
   outline: 3px solid var(--link-text-color); outline-offset: 2px; }
 @media (max-width: 640px) {
   .gradio-container { padding: 8px !important; }
   #photo, #photo .image-container { max-height: 300px; }
 }
+body:not(.page-ready) :is(main.contain, footer) { visibility: hidden; height: 0; overflow: hidden;
+  animation: page-late 0s 8s forwards; }
+@keyframes page-late { to { visibility: visible; height: auto; } }
 @media (prefers-reduced-motion: reduce) { * { animation-duration: 0.01ms !important; transition: none !important; } }
 """
 
@@ -38,12 +69,40 @@ SHARE = """async (video) => {
 """Hand the video to the system's share sheet; where there is none, save it. Nothing is uploaded."""
 
 
-ROLES = """() => {
-  const name = () => document.querySelectorAll('div.empty[aria-label]:not([role])').forEach((e) => (e.role = 'img'));
-  new MutationObserver(name).observe(document.body, { childList: true, subtree: true });
+PARTS = ("photo", "advice", "consent", "examples", "quality", "seed", "fit", "view", "previews", "report", "avatar_id",
+         "motions", "motion", "motion_file", "framing", "label", "video")  # fmt: skip
+"""Parts of the page of every kind; the page is complete when all are there."""
+
+_ON_START = """(parts) => {
+  const changed = { childList: true, subtree: true }, body = document.body;
+  const all = (selector) => document.querySelectorAll(selector);
+  const name = () => {
+    all('div.empty[aria-label]:not([role])').forEach((e) => (e.role = 'img'));
+    all('#examples button:not([aria-label])').forEach((e) => (e.ariaLabel = 'Use the example photo'));
+  };
+  new MutationObserver(name).observe(body, changed);
   name();
+  let quiet = null;
+  const ready = () => { growing.disconnect(); body.classList.add('page-ready'); };
+  const grown = () => {
+    clearTimeout(quiet);
+    if (parts.every((id) => document.getElementById(id))) quiet = setTimeout(ready, 120);
+  };
+  const growing = new MutationObserver(grown);
+  growing.observe(body, changed);
+  grown();
+  setTimeout(ready, 8000);
 }"""
-"""Gradio names its empty galleries without giving them a role, which screen readers then do not read."""
+
+
+def on_start() -> str:
+    """JavaScript that the page runs when it starts.
+
+    Gradio names its empty galleries without giving them a role, and its examples not at all, which screen readers need.
+    And it fetches every kind of component on its own, so that the page would be seen jumping while they come: it is
+    shown when all are there, or after 8 seconds.
+    """
+    return f"() => ({_ON_START})({json.dumps(PARTS)})"
 
 
 def theme() -> Any:

@@ -11,7 +11,7 @@ import gradio as gr
 from pipeline import api
 from pipeline.provenance import CONSENT_BASES
 from pipeline.viewer import PLAYER
-from pipeline.web import endpoints, limits, looks
+from pipeline.web import endpoints, limits, looks, picker
 from pipeline.web.view import ON_LOAD, TEMPLATE, view_files
 
 TITLE = "One photo, one talking avatar"
@@ -30,7 +30,7 @@ FORMS = [
     ("WebP", "webp"),
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
-STILLS, EXAMPLE = ROOT / "motions" / "stills", ROOT / "docs" / "images" / "example_photo.jpg"
+EXAMPLE = ROOT / "docs" / "images" / "example_photo.jpg"
 QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Events that only change the page."""
 LOOK = {"show_progress": "hidden", "concurrency_id": "look", "concurrency_limit": 2, "api_visibility": "private"}
@@ -39,7 +39,7 @@ LOOK = {"show_progress": "hidden", "concurrency_id": "look", "concurrency_limit"
 
 def build_demo() -> gr.Blocks:
     """The page and its endpoints; nothing heavy is loaded yet."""
-    gr.set_static_paths([PLAYER.parent, endpoints.store().files])
+    gr.set_static_paths([PLAYER.parent, endpoints.store().files, *picker.folders()])
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         gr.Markdown(INTRO)
         with gr.Row(equal_height=False):
@@ -48,7 +48,7 @@ def build_demo() -> gr.Blocks:
             with gr.Column(min_width=300):
                 avatar = _avatar_column()
             with gr.Column(min_width=300):
-                talk = _talk_column()
+                talk = _talk_column(demo)
         _tiers(demo)
         _connect(photo, consent, settings, advice, avatar, talk)
     return demo.queue(max_size=limits.QUEUE_SIZE)
@@ -77,12 +77,13 @@ def _photo_column() -> tuple[Any, Any, list[Any], Any]:
     )  # fmt: skip
     if EXAMPLE.is_file():
         gr.Examples(
-            [[str(EXAMPLE), "public-domain"]], [photo, consent], label="Or try this one (NASA, public domain)",
-            cache_examples=False, api_visibility="private", elem_id="examples",
+            [[str(EXAMPLE)]], [photo], consent, lambda path: "public-domain",
+            label="Or try this one (NASA, public domain)", cache_examples=False,
+            run_on_click=True, api_visibility="private", elem_id="examples",
         )  # fmt: skip
     with gr.Row():
-        quality = gr.Radio(QUALITIES, value="default", label="Quality", elem_id="quality")
-        seed = gr.Number(value=0, precision=0, label="Seed", minimum=0, elem_id="seed")
+        quality = gr.Radio(QUALITIES, value="default", label="Quality", elem_id="quality", scale=3, min_width=220)
+        seed = gr.Number(value=0, precision=0, label="Seed", minimum=0, elem_id="seed", scale=1, min_width=80)
     return photo, consent, [quality, seed], advice
 
 
@@ -91,10 +92,12 @@ def _avatar_column() -> dict[str, Any]:
     with gr.Row():
         fit = gr.Button("Make the avatar", variant="primary", elem_id="fit")
         stop = gr.Button("Stop", variant="stop", elem_id="stop")
-    view = gr.HTML(None, html_template=TEMPLATE, js_on_load=ON_LOAD, elem_id="view", label="The avatar in 3D")
-    previews = gr.Gallery(
-        label="The avatar", columns=2, height=300, elem_id="previews", buttons=[], object_fit="contain"
-    )
+    with gr.Column(elem_id="stage"):  # pictures of the running fit are seen where the avatar will be
+        view = gr.HTML(None, html_template=TEMPLATE, js_on_load=ON_LOAD, elem_id="view", label="The avatar in 3D")
+        previews = gr.Gallery(
+            label="Pictures of the avatar", show_label=False, columns=4, height=440, elem_id="previews", buttons=[],
+            object_fit="contain",
+        )  # fmt: skip
     report = gr.Markdown(label="Fit report", elem_id="report")
     avatar_id = gr.Textbox(label="Avatar id (for the API, good for an hour)", elem_id="avatar_id", max_lines=1)
     with gr.Accordion("Take it with you", open=False):
@@ -110,34 +113,27 @@ def _avatar_column() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _motion_picker() -> Any:
-    """A gallery of the motions that come with the app, and a menu that it sets; returns the menu."""
+def _motion_picker(demo: gr.Blocks) -> Any:
+    """The motions as pictures, and a menu that they set and that sets them; returns the menu."""
     motions = api.list_motions()
     choices = [(f"{m['title']} ({m['seconds']:.0f} s)", m["name"]) for m in motions]
-    stills = [(still, m["title"], m["name"]) for m in motions if (still := _thumbnail(m["name"]))]
-    with gr.Column(elem_id="motions_place"):  # holds the place until the pictures are there
-        gallery = gr.Gallery(
-            [(str(path), title) for path, title, _ in stills], label="Motions", columns=3, height=330,
-            allow_preview=False, interactive=False, elem_id="motions", buttons=[], visible=bool(stills),
-        )  # fmt: skip
-    motion = gr.Dropdown(choices, value=choices[0][1] if choices else None, label="Motion", elem_id="motion")
+    first = choices[0][1] if choices else None
+    gallery = gr.HTML(picker.pictures(first), js_on_load=picker.ON_LOAD, elem_id="motions", label="Motions")
+    motion = gr.Dropdown(choices, value=first, label="Motion", elem_id="motion")
 
-    def chosen(event: gr.SelectData) -> str:
-        return stills[int(event.index)][2]
+    def chosen(event: gr.EventData) -> str:
+        return endpoints.named_motion(event.value)
 
     gallery.select(chosen, None, motion, **QUICK)
+    motion.change(None, motion, None, js=picker.FOLLOW, **QUICK)
+    demo.load(lambda: picker.pictures(first), None, gallery, **QUICK)  # moving ones may have been made since the start
     return motion
 
 
-def _thumbnail(name: str) -> Path | None:
-    """A motion's moving picture, else its still, else nothing."""
-    return next((path for suffix in (".webp", ".gif", ".jpg") if (path := STILLS / f"{name}{suffix}").is_file()), None)
-
-
-def _talk_column() -> dict[str, Any]:
+def _talk_column(demo: gr.Blocks) -> dict[str, Any]:
     gr.Markdown("## 3. Talk\nChoose a motion, or bring your own: a clip (.npz) or a video of somebody moving.")
-    motion = _motion_picker()
-    own = gr.File(label="Own motion (instead)", file_types=[".npz", "video"], height=150, elem_id="motion_file")
+    motion = _motion_picker(demo)
+    own = gr.File(label="Own motion (instead)", file_types=[".npz", "video"], height=170, elem_id="motion_file")
     framing = gr.Radio(FRAMINGS, value="portrait", label="Framing", elem_id="framing")
     background = gr.Radio(BACKGROUNDS, value="photo", label="Background", elem_id="background")
     colour = gr.ColorPicker("#ffffff", label="Background colour", elem_id="colour", visible=False)
