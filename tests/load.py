@@ -12,52 +12,20 @@ import contextlib
 import hashlib
 import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.running_app import App, running
+
 TOKEN = "load" + "L" * 39
 OBSERVER = """() => { window.shift = 0; new PerformanceObserver((list) => { for (const entry of list.getEntries())
   if (!entry.hadRecentInput) window.shift += entry.value; }).observe({ type: 'layout-shift', buffered: true }); }"""
 
 
-@contextlib.contextmanager
-def running(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """The app on a free port: its address, process id, and seconds from start to ready."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = {**os.environ, "GRADIO_SERVER_PORT": str(port), "GRADIO_SERVER_NAME": "127.0.0.1", "TMPDIR": str(folder),
-           "GRADIO_TEMP_DIR": str(folder / "gradio"), "HF_HUB_OFFLINE": "1", "ONESHOT_RATE": "0",
-           "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
-    started = time.monotonic()
-    with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=env, stdout=log, stderr=log)
-        try:
-            url = f"http://127.0.0.1:{port}"
-            while True:
-                with contextlib.suppress(OSError):
-                    urllib.request.urlopen(url, timeout=5).read()
-                    break
-                if process.poll() is not None:
-                    sys.exit(f"the app ended with {process.returncode}, see {folder}/log.txt")
-                time.sleep(0.2)
-            yield url, process.pid, time.monotonic() - started
-        finally:
-            process.send_signal(signal.SIGINT)
-            process.wait(60)
-
-
-def place_avatar(folder: Path, given: str | None) -> None:
+def place_avatar(app: App, given: str | None) -> None:
     """An avatar in the running app's store: a given one, or one of the astronaut made with the fast quality."""
     import skimage
 
@@ -65,8 +33,7 @@ def place_avatar(folder: Path, given: str | None) -> None:
 
     photo = Path(skimage.__file__).parent / "data" / "astronaut.png"
     avatar = api.load_avatar(given) if given else api.fit(photo, quality="fast", consent="public-domain")
-    (store,) = folder.glob("one-photo-*")
-    avatar.save(store / "avatars" / TOKEN)
+    avatar.save(app.store / "avatars" / TOKEN)
 
 
 def clips(folder: Path, count: int) -> list[Path]:
@@ -118,14 +85,14 @@ def page_load(url: str) -> dict[str, Any]:
         session.on("Network.loadingFinished", lambda e: received.__setitem__(0, received[0] + e["encodedDataLength"]))
         started = time.monotonic()
         page.goto(url)
-        page.wait_for_selector("#fit", timeout=60_000)
+        page.wait_for_selector("body.page-ready", timeout=60_000)
         shown = time.monotonic() - started
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(1000)
         paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? null")
         return {
             "first_paint_ms": round(paint or -1),
-            "buttons_ms": round(1000 * shown),
+            "complete_ms": round(1000 * shown),
             "received_mb": round(received[0] / 1e6, 2),
             "layout_shift": round(page.evaluate("window.shift"), 4),
         }
@@ -179,6 +146,24 @@ def queueing(url: str, paths: list[Path]) -> dict[str, Any]:
             "errors": errors, "seconds": round(time.monotonic() - started, 1)}  # fmt: skip
 
 
+def lasting(app: App, paths: list[Path], requests: int) -> dict[str, Any]:
+    """Memory and disk over many videos: at the start, after a quarter, a half, three quarters and all of them."""
+    from gradio_client import Client, handle_file
+
+    client, resident, used = Client(app.url, verbose=False, download_files=False), [], []
+    started = time.monotonic()
+    for i in range(requests + 1):
+        if i:
+            client.predict(avatar_id=TOKEN, motion="greeting", motion_file=handle_file(paths[i % len(paths)]),
+                           api_name="/animate")  # fmt: skip
+        resident.append(memory(app.process.pid))
+        used.append(disk(app.folder))
+    marks = [round(k * requests / 4) for k in range(5)]
+    return {"requests": requests, "requests_s": round(time.monotonic() - started), "at": marks,
+            "memory_mb": [resident[k] for k in marks], "memory_peak_mb": max(resident),
+            "disk_mb": [used[k] for k in marks]}  # fmt: skip
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
@@ -187,24 +172,14 @@ def main() -> None:
     parser.add_argument("--avatar", help="what `fit` wrote; made anew otherwise")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="load-") as name:
-        folder = Path(name)
-        (folder / "app").mkdir()
-        with running(folder / "app") as (url, pid, ready):
-            out: dict[str, Any] = {"ready_s": round(ready, 1), "load_average": os.getloadavg()[0], **page_load(url)}
-            place_avatar(folder / "app", args.avatar)
-            paths = clips(folder, args.visitors)
-            out |= queueing(url, paths) | stopping(url)
-            from gradio_client import Client, handle_file
-
-            client, resident, used = Client(url, verbose=False, download_files=False), [memory(pid)], []
-            for i in range(args.requests):
-                client.predict(avatar_id=TOKEN, motion="greeting", motion_file=handle_file(paths[i % len(paths)]),
-                               api_name="/animate")  # fmt: skip
-                resident.append(memory(pid))
-                used.append(disk(folder / "app"))
-            out |= {"requests": args.requests, "memory_mb": [resident[0], resident[len(resident) // 2], resident[-1]],
-                    "disk_mb": [used[0], used[-1]]}  # fmt: skip
-        out["left_behind_mb"] = disk(folder / "app")
+        folder = Path(name) / "app"
+        with running(folder, {"ONESHOT_RATE": "0"}) as app:
+            out: dict[str, Any] = {"ready_s": round(app.ready, 1), "load_average": os.getloadavg()[0]}
+            out |= page_load(app.url)
+            place_avatar(app, args.avatar)
+            paths = clips(Path(name), args.visitors)
+            out |= queueing(app.url, paths) | stopping(app.url) | lasting(app, paths, args.requests)
+        out["left_behind_mb"] = disk(folder)
     print(json.dumps(out, indent=1))
 
 

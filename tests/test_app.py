@@ -321,21 +321,33 @@ def test_large_uploads_are_refused(client, tmp_path):
 
 @pytest.fixture(scope="module")
 def fitted(client, astronaut_path):
-    """What /fit returns for the astronaut."""
+    """What /fit returns for the astronaut, and what it gave on the way."""
     from gradio_client import handle_file
 
-    return client.predict(handle_file(astronaut_path), "public-domain", "fast", api_name="/fit")
+    job = client.submit(handle_file(astronaut_path), "public-domain", "fast", api_name="/fit")
+    return job.result(timeout=540), job.outputs()
 
 
 @pytest.mark.slow
 def test_photo_to_avatar(fitted):
-    token, text, pictures, report = fitted
+    token, text, pictures, report = fitted[0]
     assert len(token) == 43 and "measure" in text and len(pictures) == 4
     assert report["accepted"] is True and report["metrics"]["gaussians"] > 50_000
 
 
 @pytest.mark.slow
+def test_a_fit_is_seen_while_it_runs(fitted):
+    """First what was understood of the photo, then the avatar as it is, ever again."""
+    seen = [update[2] for update in fitted[1][:-1] if isinstance(update[2], list)]
+    captions = [tuple(picture["caption"] for picture in gallery) for gallery in seen]
+    assert captions[0] == ("the person, cut out", "the body, laid over the photo")
+    newest = {gallery[0]["image"] for gallery in seen if gallery[0]["caption"] == "the avatar so far"}
+    assert len(newest) >= 3
+
+
+@pytest.mark.slow
 def test_deleting_takes_the_photo_along(server, client, fitted):
+    fitted = fitted[0]
     assert list((store_of(server) / "uploads").rglob("astronaut.png"))
     assert client.predict(fitted[0], api_name="/status")["consent"]["basis"] == "public-domain"
     client.predict(fitted[0], api_name="/delete")

@@ -1,10 +1,12 @@
 """Parts of the app that need no server: time left, rate limit, advice."""
 
 import asyncio
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_service import FakeAvatar
 
 from pipeline.web.limits import RateLimit
 from pipeline.web.timing import FIT_STAGES, Clock
@@ -115,10 +117,62 @@ def test_colours_of_the_picker(kind, colour, expected):
     assert _background(kind, colour) == expected
 
 
+def bright(corner) -> bool:
+    """White letters on a dark ground."""
+    return (corner.min(2) > 200).mean() > 0.02 and (corner.max(2) < 80).mean() > 0.2
+
+
+def test_pictures_of_a_running_fit_are_marked_and_go_with_it(tmp_path, monkeypatch):
+    from PIL import Image
+
+    from pipeline import watermark
+    from pipeline.service import Store
+    from pipeline.web import live
+
+    monkeypatch.setattr(live, "KEPT", 2)
+    kept = Store(tmp_path / "store")
+    pictures = live.LivePictures(kept)
+    grey = np.full((480, 320, 3), 150, np.uint8)
+    for _ in range(4):
+        captioned = pictures.add(grey)
+    assert [words for _, words in captioned] == ["the avatar so far"] and len(list(kept.files.iterdir())) == 2
+    with Image.open(captioned[0][0]) as picture:
+        shown = np.asarray(picture)
+    assert bright(shown[-30:, -100:]) and watermark.detect([shown], watermark.PUBLIC_KEY).found
+    token = kept.add(FakeAvatar())
+    pictures.hand_over(token)
+    pictures.close()
+    assert kept.status(token)["files"] == 2
+    kept.forget(token)
+    assert list(kept.files.iterdir()) == []
+    pictures.add(grey)
+    pictures.close()
+    assert list(kept.files.iterdir()) == [], "a stopped fit leaves none"
+
+
+def test_the_motions_are_shown_by_pictures_that_exist(tmp_path, monkeypatch):
+    """Moving ones with a still one for who wants calm; still ones until they are made."""
+    from pipeline.motion import list_presets
+    from pipeline.web import picker
+
+    monkeypatch.setenv("ONESHOT_CACHE", str(tmp_path))
+    names = [preset.name for preset in list_presets()]
+    before = picker.pictures(names[1])
+    assert before.count("<input") == before.count(".jpg") == len(names) and ".webp" not in before
+    assert f'value="{names[1]}" checked' in before and before.count("checked") == 1
+    moving = picker.thumbnail_path(list_presets()[0])
+    moving.parent.mkdir(parents=True)
+    moving.write_bytes(b"")
+    after = picker.pictures(None)
+    assert after.count(".webp") == 1 and after.count('media="(prefers-reduced-motion: reduce)"') == 1
+    assert "checked" not in after
+
+
 def test_what_was_guessed_is_tinted(doll, tmp_path, monkeypatch):
     """The report's overlay: a second picture that differs where Gaussians were guessed."""
     from PIL import Image
 
+    from pipeline.credentials import read
     from pipeline.service import Store
     from pipeline.web import endpoints
 
@@ -134,3 +188,7 @@ def test_what_was_guessed_is_tinted(doll, tmp_path, monkeypatch):
     redder = (tinted - plain)[..., 0]
     assert redder[: len(redder) // 3].max() > 30 and np.abs(redder[-len(redder) // 5 :]).max() < 12
     assert kept.status(token)["files"] == 4
+    for path, _ in pictures:
+        with Image.open(path) as picture:
+            assert bright(np.asarray(picture)[-30:, -90:]), "the visible label"
+        assert read(Path(path)).intact

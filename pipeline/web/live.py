@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.service import Store
 from pipeline.types import Array, Observation
 
-KEPT = 3
-"""The page may still be fetching the picture before the last."""
+KEPT = 60
+"""A slow visitor may still be fetching the picture of a minute ago."""
 TINT = np.array([0.25, 0.35, 0.95], np.float32)
 
 
@@ -46,7 +46,7 @@ class LivePictures:
         return self._captioned()
 
     def add(self, picture: Array) -> list[tuple[str, str]]:
-        """The avatar as it is now, (h, w, 3) uint8; the last few are kept."""
+        """The avatar as it is now, (h, w, 3) uint8; the last ``KEPT`` are kept."""
         from pipeline.provenance import Stamp
 
         if self._stamp is None:
