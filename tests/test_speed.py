@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline import api
-from pipeline.evaluate import speed
+from pipeline.evaluate import frames, speed
 from pipeline.render import bench
 
 
@@ -75,3 +75,24 @@ def test_speed_prints_what_was_measured(monkeypatch, capsys):
     assert found["fits"][0]["steps"] == 20 and found["animation"][0]["encoded"] == 350
     with pytest.raises(SystemExit):
         speed.main(["a.jpg", "--sizes", "wide"])
+
+
+def test_cost_of_frames_is_counted_and_their_picture_compared(doll, monkeypatch, capsys, tmp_path):
+    clip = api.load_motion("explaining")
+    short = clip.replace(**{name: value[:4] for name, value in vars(clip).items() if isinstance(value, np.ndarray)})
+    monkeypatch.setattr(api, "load_motion", lambda name, body: short)
+    doll.save(tmp_path / "doll")
+    assert frames.main([str(tmp_path / "doll"), "--size", "72x128", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["gaussians"] == len(doll) and found["frames"] == 4 and found["size"] == [72, 128]
+    assert list(found["stages"]) == ["pose and draw", "watermark", "encode", "hand over"]
+    assert found["stages"]["pose and draw"] > 0 and found["stages"]["encode"] > 0 and found["whole"] > 0
+    assert 45 < found["worst"] <= found["mean"]
+
+
+def test_a_worse_picture_scores_lower(doll, monkeypatch):
+    still = [doll.params] * 2
+    good = frames.likeness(doll, still, (72, 128))
+    draw = frames.draw_frames
+    monkeypatch.setattr(frames, "draw_frames", lambda *a: (frame // 16 * 16 for frame in draw(*a)))
+    assert len(good) == 4 and min(good) > 45 and max(frames.likeness(doll, still, (72, 128))) < 35
