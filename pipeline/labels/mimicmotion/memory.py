@@ -9,9 +9,10 @@ from pipeline.types import PipelineError
 
 SMALLEST_TILE = 8
 
-# Counted on the full-size architecture at 576x1024 in half precision (docs/performance.md), not measured on a card.
+# Counted on the full-size architecture at 576x1024 in half precision (tests/test_mimicmotion_memory.py), not measured
+# on a card: workspaces of convolutions and what the allocator wastes are in ALLOCATOR, an estimate.
 UNET_GB, OTHERS_GB = 3.05, 1.46
-ACTIVATIONS_GB, FRAME_GB, CHUNKED_FRAME_GB = 1.65, 0.165, 0.094
+FRAME_GB, CHUNKED_FRAME_GB = 0.165, 0.094
 DECODE_FRAME_GB = 1.21
 UNET_TFLOP, DECODE_TFLOP = 3.2, 6.9
 """Per frame and pass, and per frame."""
@@ -106,7 +107,7 @@ def expectation(plan: MemoryPlan, frames: int, steps: int) -> Expectation:
     tiles = frame_tiles(frames, plan.tile_size, plan.tile_overlap)
     rows = 2 if plan.batched_guidance else 1
     per_frame = CHUNKED_FRAME_GB if plan.chunked_feed_forward else FRAME_GB
-    sampling = UNET_GB + ACTIVATIONS_GB + rows * len(tiles[0]) * per_frame
+    sampling = UNET_GB + rows * len(tiles[0]) * per_frame
     decoding = DECODE_FRAME_GB * min(plan.decode_chunk, frames) / plan.decode_bands + 0.2
     peak = max(sampling, decoding) if plan.offload else max(sampling, decoding + UNET_GB) + OTHERS_GB
     passes = 2 * steps * sum(len(tile) for tile in tiles)
