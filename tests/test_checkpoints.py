@@ -50,7 +50,7 @@ def test_code_inside_is_refused_by_name(tmp_path, capsys):
     with (tmp_path / "evil.pt").open("wb") as file:
         pickle.dump(Trap(), file)
     for name in ("evil.pth", "evil.pt"):
-        with pytest.raises(PipelineError, match=rf"{name}.*(program code|damaged)"):
+        with pytest.raises(PipelineError, match=rf"{name} holds program code besides tensors and was refused"):
             read_tensors(tmp_path / name)
     assert "trap" not in capsys.readouterr().out
 

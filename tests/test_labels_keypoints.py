@@ -91,6 +91,21 @@ def test_keypoint_files_that_will_not_do(own, tmp_path):
     assert not is_keypoint_file(tmp_path / "other.npz")
 
 
+def test_a_clip_with_missing_points_is_drawn_without_them(own, photo, tmp_path):
+    people = moving(own)
+    hidden = people.scores.copy()
+    hidden[4:8, [9, *range(91, 112)]] = 0.0  # the left wrist and hand, for some frames
+    hidden[10] = 0.0  # a frame without anybody
+    clip = read_keypoints(write(tmp_path / "holes.npz", People(people.points, hidden), 96, 96))
+    sure = People(own.points, np.ones_like(own.scores))
+    whole = read_keypoints(write(tmp_path / "whole.npz", people, 96, 96))
+    holes, full = (drive_keypoints(c, photo, sure, fps=24, frames=12) for c in (clip, whole))
+    np.testing.assert_allclose(holes.people.points[0], full.people.points[0], atol=0.5)
+    pictures, complete = holes.pictures(), full.pictures()
+    np.testing.assert_array_equal(pictures[0], complete[0])
+    assert 0 < (pictures[5] > 0).sum() < (complete[5] > 0).sum() and pictures[10].max() == 0
+
+
 def test_real_keypoint_files(shared, own, photo):
     sure = People(own.points, np.ones_like(own.scores))
     for path in sorted((shared / "media" / "motions").glob("dwpose2d_*.npz")):

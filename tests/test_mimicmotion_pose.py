@@ -80,8 +80,15 @@ def test_alignment_says_what_is_missing(alignment):
 
 
 def test_a_person_without_visible_hands_is_drawn_without_them():
-    people = People(np.full((1, 133, 2), 50.0), np.zeros((1, 133)))
-    assert draw_pose(to_pose(people, 100, 100), 128, 128).max() == 0
+    nobody = People(np.full((1, 133, 2), 50.0), np.zeros((1, 133)))
+    assert draw_pose(to_pose(nobody, 100, 100), 128, 128).max() == 0
+    points = np.random.default_rng(0).uniform(5, 45, (1, 133, 2))
+    points[:, 91:] += 50.0  # hands in the lower right quarter
+    seen = np.ones((1, 133))
+    seen[:, 91:] = 0.0
+    without = draw_pose(to_pose(People(points, seen), 100, 100), 128, 128)
+    both = draw_pose(to_pose(People(points, np.ones((1, 133))), 100, 100), 128, 128)
+    assert without[70:, 70:].max() == 0 < both[70:, 70:].max() and without[:60, :60].max() > 0
 
 
 class FixedSession:

@@ -119,6 +119,9 @@ def test_photos_with_and_without_dark_glasses(shared, finder):
         picture.thumbnail((1400, 1400))
         found = finder.find(np.asarray(picture))
         assert wears_sunglasses(np.asarray(picture), found[0]) is hidden
+    glasses = np.asarray(Image.open(shared / "media" / "photos" / "pixabay_doctor.jpg").convert("RGB"))
+    found = finder.find(glasses)
+    assert check_source(glasses, found) is found[0], "clear glasses are no hindrance"
 
 
 def test_finder_sees_two_faces_and_none(finder, portrait):
@@ -164,6 +167,28 @@ def test_driving_video(shared, tmp_path):
     assert driving_faces([cut, path], fps=1, max_seconds=1)
     with pytest.raises(PipelineError):
         driving_faces([cut])
+
+
+def test_driving_video_that_breaks_off_changes_or_shows_two(shared, portrait, tmp_path):
+    """A cut in the middle, a transfer that ended early, a second person: what can be used is, the rest is skipped."""
+    from pipeline.video import VideoWriter
+
+    whole = (shared / "media" / "videos" / "A_asl_please.mkv").read_bytes()
+    (tmp_path / "broken.mkv").write_bytes(whole[: len(whole) // 2])
+    assert 1 <= len(driving_faces([tmp_path / "broken.mkv"], fps=3)) < 7
+    one = portrait[:256, 100:356]
+    pair = np.concatenate([one, one[:, ::-1]], 1)
+    other = np.concatenate([one[:, ::-1], np.full_like(one, 90)], 1)
+    with VideoWriter(tmp_path / "cut.mp4", 4, (512, 256)) as writer:
+        for frame in [other] * 4 + [pair] * 4 + [np.full_like(pair, 60)] * 4:
+            writer.write(frame)
+    found = driving_faces([tmp_path / "cut.mp4"], fps=4)
+    assert len(found) == 4 and {f.origin for f in found} == {f"cut.mp4:{k / 4:.2f}s" for k in range(4)}
+    with VideoWriter(tmp_path / "pair.mp4", 4, (512, 256)) as writer:
+        for _ in range(3):
+            writer.write(pair)
+    with pytest.raises(PipelineError, match="exactly one clear face"):
+        driving_faces([tmp_path / "pair.mp4"])
 
 
 def test_driving_video_without_a_face(tmp_path):
