@@ -352,7 +352,7 @@ const TEMPLATE = `
 .osv canvas:focus-visible, .osv button:focus-visible, .osv input:focus-visible { outline: 3px solid #4f46e5; outline-offset: 2px; }
 .osv-bar { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; margin-top: 6px; }
 .osv-bar button { font: inherit; min-width: 56px; min-height: 36px; padding: 4px 10px; border-radius: 6px; border: 1px solid currentColor; background: transparent; color: inherit; cursor: pointer; }
-.osv-bar input[type=range] { flex: 1; min-width: 60px; }
+.osv-bar input[type=range] { flex: 1; min-width: 160px; }
 .osv-bar label { display: flex; gap: 4px; align-items: center; min-height: 36px; }
 .osv p { margin: 4px 0 0; min-height: 1.4em; }
 .osv [hidden] { display: none !important; }

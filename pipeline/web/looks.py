@@ -41,7 +41,7 @@ CSS = """
 .motions input { position: absolute; opacity: 0; width: 100%; height: 100%; margin: 0; cursor: pointer; }
 .motions picture { display: block; aspect-ratio: 3 / 4; background: #f7f7fa; }
 .motions img { display: block; width: 100%; height: 100%; object-fit: contain; }
-.motions span { display: grid; place-items: center; text-align: center; height: 2.9em; padding: 0 4px; font-size: 13px;
+.motions span { display: grid; place-items: center; text-align: center; height: 4.2em; padding: 0 4px; font-size: 12px;
   line-height: 1.3; overflow: hidden; }
 button:focus-visible, input:focus-visible, textarea:focus-visible, [tabindex]:focus-visible {
   outline: 3px solid var(--link-text-color); outline-offset: 2px; }

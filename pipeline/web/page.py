@@ -90,8 +90,8 @@ def _photo_column() -> tuple[Any, Any, list[Any], Any]:
 def _avatar_column() -> dict[str, Any]:
     gr.Markdown("## 2. Avatar")
     with gr.Row():
-        fit = gr.Button("Make the avatar", variant="primary", elem_id="fit")
-        stop = gr.Button("Stop", variant="stop", elem_id="stop")
+        fit = gr.Button("Make the avatar", variant="primary", elem_id="fit", min_width=120, scale=2)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop", min_width=80, scale=1)
     with gr.Column(elem_id="stage"):  # pictures of the running fit are seen where the avatar will be
         view = gr.HTML(None, html_template=TEMPLATE, js_on_load=ON_LOAD, elem_id="view", label="The avatar in 3D")
         previews = gr.Gallery(
@@ -99,7 +99,7 @@ def _avatar_column() -> dict[str, Any]:
             object_fit="contain",
         )  # fmt: skip
     report = gr.Markdown(label="Fit report", elem_id="report")
-    avatar_id = gr.Textbox(label="Avatar id (for the API, good for an hour)", elem_id="avatar_id", max_lines=1)
+    avatar_id = gr.Textbox(label="Avatar id, good for an hour", elem_id="avatar_id", max_lines=1)
     with gr.Accordion("Take it with you", open=False):
         form = gr.Radio(FORMS, value="ply", label="Form", elem_id="form")
         frame = gr.Number(0, precision=0, minimum=0, label="Frame of the motion (for PLY and poster)", elem_id="frame")
