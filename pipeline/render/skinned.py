@@ -19,7 +19,7 @@ from pipeline.types import Array, Camera, PipelineError
 if TYPE_CHECKING:
     from pipeline.render.skinned_triton import TritonRenderer
 
-REST_OF_FRAMES, REST_OF_LAYERS = np.float32(0.01), np.float32(1e-4)
+REST_OF_FRAMES, REST_OF_LAYERS = np.float32(1 / 255), np.float32(1e-4)
 """Light that counts as none, in a frame of 8 bits and in layers of floats."""
 NO_PICTURE, NO_LAYERS = np.empty((0, 0, 3), np.uint8), np.empty((0, 0, 4), np.float32)
 
