@@ -242,9 +242,8 @@ def draw_frames(avatar: Avatar, poses: Sequence[BodyParams], view: View, device:
     transparent = view.background == "transparent"
     backdrop = None if transparent else _backdrop(view, framing)
     puppet = Puppet(avatar, choose_device(device, ("triton",)))
-    for i, params in enumerate(poses):
-        camera = framing.camera.orbited(view.yaw_at(i / view.fps), view.pitch, center)
-        yield puppet.draw(params, camera, backdrop)
+    cameras = (framing.camera.orbited(view.yaw_at(i / view.fps), view.pitch, center) for i in range(len(poses)))
+    yield from puppet.draw_all(zip(poses, cameras, strict=True), backdrop)
 
 
 def _backdrop(view: View, framing: Framing) -> Array:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -92,6 +94,37 @@ class Puppet:
         """
         transforms, more = self._inputs(params)
         return self._render(lambda renderer: renderer.draw(transforms, camera, background, **more))
+
+    def draw_all(self, views: Iterable[tuple[BodyParams, Camera]], background: Array | None) -> Iterator[Array]:
+        """Draw many frames, on the CPU as many at once as there are cores: no core then waits for another.
+
+        Args:
+            views: pose and camera of each frame, as for :meth:`draw`; taken a few frames ahead.
+            background: as for :meth:`draw`.
+
+        Yields:
+            What :meth:`draw` returns, in order.
+        """
+        from pipeline.render import skinned_renderer
+        from pipeline.render.parallel import thread_count
+
+        if self._device.type != "cpu":
+            yield from (self.draw(*view, background) for view in views)
+            return
+        renderer = self._renderer = self._renderer or skinned_renderer(self._rig)
+
+        def draw(params: BodyParams, camera: Camera) -> Array:
+            transforms, more = self._inputs(params)
+            return renderer.draw(transforms, camera, background, slices=1, **more)
+
+        with ThreadPoolExecutor(thread_count(), thread_name_prefix="frames") as pool:
+            ahead: deque[Future[Array]] = deque()
+            for view in views:
+                ahead.append(pool.submit(draw, *view))
+                if len(ahead) > thread_count():
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def layers(self, params: BodyParams, camera: Camera) -> tuple[Array, Array]:
         """Colour premultiplied by alpha (H, W, 3), and alpha (H, W), float32 in 0..1."""

@@ -61,6 +61,19 @@ def test_puppet_draws_as_the_rasteriser_does(doll, moved):
     assert np.abs(image + 1 - alpha[..., None] - out.image.numpy()).mean() < 1e-3
 
 
+def test_frames_drawn_side_by_side_are_those_drawn_one_by_one(doll):
+    poses = [doll.params, moved_params(doll), doll.params.replace(transl=np.array([0.1, 0, 0], np.float32))] * 3
+    views = [(params, doll.camera.orbited(5 * i, 0, np.zeros(3))) for i, params in enumerate(poses)]
+    puppet, wall = Puppet(doll), np.full((256, 144, 3), 90, np.uint8)
+    together = list(puppet.draw_all(iter(views), wall))
+    assert len(together) == len(views)
+    for view, frame in zip(views, together, strict=True):
+        assert np.array_equal(puppet.draw(*view, wall), frame)
+    begun = puppet.draw_all(iter(views), None)
+    assert next(begun).shape == (256, 144, 4)
+    begun.close()  # a video that is stopped between frames
+
+
 def test_transparent_frames_are_straight(doll):
     puppet = Puppet(doll)
     rgba = puppet.draw(doll.params, doll.camera, None)

@@ -27,8 +27,10 @@ from pipeline.avatar import Avatar
 from pipeline.evaluate.metrics import psnr
 from pipeline.media import VideoWriter
 from pipeline.provenance import Stamp
+from pipeline.puppet import Puppet
 from pipeline.render import rasterize_gaussians
 from pipeline.render.bench import picture_size
+from pipeline.render.parallel import thread_count
 from pipeline.types import Array, BodyParams, MotionClip, PipelineError
 
 YAWS, POSES = (0.0, 25.0), 8
@@ -66,10 +68,13 @@ def processor_seconds() -> float:
 
 def cost_of_stages(avatar: Avatar, clip: MotionClip, poses: Sequence[BodyParams], view: View) -> dict[str, float]:
     """Milliseconds of processor time per frame, one stage after the other, once all is prepared."""
-    drawing = draw_frames(avatar, [poses[0], *poses], view, "cpu")
+    framing, puppet = frame_photo(avatar, view.size), Puppet(avatar)
+    views, behind = [(params, framing.camera) for params in poses], framing.background
+    behind = np.full((view.size[1], view.size[0], 3), GREY, np.uint8) if behind is None else behind
     stamp = Stamp.of(avatar.meta, view.size, motion=clip)
-    stamp.mark(next(drawing))  # the first use compiles
-    stages, frames = {}, []
+    for frame in puppet.draw_all(views[:1] * thread_count(), behind):  # the first use compiles and makes room
+        stamp.mark(frame)
+    stages: dict[str, float] = {}
 
     def spend(stage: str, work: Callable[[], list[Array]]) -> list[Array]:
         started = processor_seconds()
@@ -77,7 +82,7 @@ def cost_of_stages(avatar: Avatar, clip: MotionClip, poses: Sequence[BodyParams]
         stages[stage] = 1e3 * (processor_seconds() - started) / len(poses)
         return done
 
-    frames = spend("pose and draw", lambda: list(drawing))
+    frames = spend("pose and draw", lambda: list(puppet.draw_all(views, behind)))
     frames = spend("watermark", lambda: [stamp.mark(frame) for frame in frames])
     with tempfile.TemporaryDirectory() as folder:
         started = time.process_time()

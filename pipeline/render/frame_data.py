@@ -25,8 +25,8 @@ class FrameData(NamedTuple):
             a loop does for one it does for the next.
         means: (N, 3) canonical positions. scales, reaches: (N,), see the kernels.
         joints, weights: (N, K) most weight first. used: (N,) uint8 how many have any.
+        opacities: (N,). colors: (N, 3) in 0..1.
         basis: (E, 3 M) int16 how far expressions move, in steps of ``steps`` (E,) metres.
-        splats, rects, keys: room for a frame; opacities and colours are there already.
     """
 
     order: Array
@@ -36,16 +36,15 @@ class FrameData(NamedTuple):
     joints: Array
     weights: Array
     used: Array
+    opacities: Array
+    colors: Array
     basis: Array
     steps: Array
-    splats: Array
-    rects: Array
-    keys: Array
 
     @staticmethod
     def of(rig: Rig) -> FrameData:
         """Sort and convert."""
-        n, column = len(rig.means), np.full(len(rig.means), -1)
+        column = np.full(len(rig.means), -1)
         column[rig.rows] = np.arange(len(rig.rows))
         used = (rig.weights != 0).sum(1).astype(np.uint8)
         order = np.lexsort((used, column < 0))
@@ -59,12 +58,27 @@ class FrameData(NamedTuple):
             joints=np.take_along_axis(rig.joints[order], heavy, 1),
             weights=np.take_along_axis(rig.weights[order], heavy, 1),
             used=used[order],
+            opacities=rig.opacities[order],
+            colors=rig.colors[order],
             basis=basis,
             steps=steps,
-            splats=_splats(rig.opacities[order], rig.colors[order]),
-            rects=np.empty((n, 4), np.int16),
-            keys=np.empty(n, np.uint32),
         )
+
+
+class Room(NamedTuple):
+    """Where one frame is drawn: ``points`` (N, 3), canonical and moved by an expression, and what the kernels write."""
+
+    points: Array
+    splats: Array
+    rects: Array
+    keys: Array
+
+    @staticmethod
+    def of(data: FrameData) -> Room:
+        """Empty, but for what is the same in every frame."""
+        n = len(data.means)
+        splats = _splats(data.opacities, data.colors)
+        return Room(data.means.copy(), splats, np.empty((n, 4), np.int16), np.empty(n, np.uint32))
 
 
 def by_columns(transforms: Array) -> Array:
