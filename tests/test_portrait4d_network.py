@@ -8,6 +8,7 @@ import numpy as np
 import portrait4d_golden as golden
 import pytest
 import torch
+from live_memory import LiveBytes
 from portrait4d_golden import gap, stats, sub
 
 from pipeline.labels.portrait4d.generator import HeadImage, Portrait4D, SourceFeatures
@@ -181,10 +182,14 @@ def test_picture_of_smooth_planes(folder, net, source, tag):
 @pytest.mark.parametrize("tag", ["neck", "cam"])
 def test_picture_from_photo_and_motion(folder, net, source, planes, tag):
     camera = camera_vector(torch.eye(3) if tag == "neck" else golden.head_rotation(0.3))
-    picture = net.render(
-        planes, source.background, camera, jitter=_tables(), deform=_deformation(folder, tag), samples=True
-    )
+    weights = [*net.parameters(), *net.buffers()]
+    with LiveBytes([planes, *weights]) as live:
+        picture = net.render(
+            planes, source.background, camera, jitter=_tables(), deform=_deformation(folder, tag), samples=True
+        )
     _compare(picture, np.load(folder / "g_e2e.npz"), tag, 5e-3)
+    held = sum(w.nbytes for w in weights) + planes.nbytes + live.peak
+    assert held < 2.5e9, "6 GB is the limit on a card, workspaces included"
 
 
 def test_wrong_shapes_are_refused():
