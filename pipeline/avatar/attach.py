@@ -11,7 +11,6 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.parts import Parts
-from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
 from pipeline.types import Camera
 
@@ -26,10 +25,12 @@ surface layer where lids unfold: no photo-aligned Gaussians lie above these."""
 
 OPAQUE = 0.95
 """Opacity of the matte from which on a pixel counts as wholly covered."""
+NEAR_MESH = 1.5
+"""Pixels of the outline over which a loose pixel right beside it is averaged."""
+FAINT = 0.7
+"""Opacity of the matte below which splats beside the mesh of an arm are left out: as specks they would come off."""
 STEEP = 0.25
 """Cosine to the line of sight below which the side of an arm counts as steep."""
-FARTHEST_IN = 1.3
-"""Pixels by which a splat at the rim is drawn inwards at most."""
 
 
 @dataclass(frozen=True)
@@ -90,55 +91,25 @@ def photo_samples(
     attached = attach_pixels(parts, inner_pixels(parts.label >= 0, alpha), parts.label)
     attached = limit_slope(chin_to_head(body, attached, parts.label), parts.label, camera)
     attached = replace(attached, valid=attached.valid & ~unfolding[np.maximum(attached.face, 0)])
-    attached = replace(attached, valid=attached.valid & ~torn_off(body, vertices, camera, attached, parts, alpha))
+    attached = replace(attached, valid=attached.valid & ~frayed_arms(body, vertices, camera, attached, parts, alpha))
     sizes = merge_flat(rgb, parts, attached, config.max_pixels)
     kind = np.where(parts.loose, LOOSE, TIGHT).astype(np.int8)
-    samples = _emit(body, vertices, camera, rgb, attached, parts.label, kind, sizes, config, guessed=0.0)
-    return replace(samples, point=draw_in(camera, alpha, samples.point, config.splat_pixels))
+    return _emit(body, vertices, camera, rgb, attached, parts.label, kind, sizes, config, guessed=0.0)
 
 
-def torn_off(
+def frayed_arms(
     body: BodyModel, vertices: Array, camera: Camera, attached: PixelMap, parts: Parts, alpha: Array
 ) -> Array:
-    """Pixels (H, W) bool whose splats would come apart when the person moves, and which the surface layer can show.
-
-    These are the steep sides of arms, drawn out to streaks by a turn of the arm, and the half-transparent edge of what
-    lies beside the mesh. Hair on the head is spared.
-    """
+    """Pixels (H, W) bool of arms whose splats come apart when the arm moves, so that the surface layer shows them:
+    steep sides, drawn out to streaks by a turn, and the half-transparent edge of what lies beside the mesh."""
     normal = geo.vertex_normals(vertices, np.asarray(body.faces))[np.asarray(body.faces)[np.maximum(attached.face, 0)]]
     normal = (normal * attached.bary[..., None]).sum(2)
-    cols, rows = np.meshgrid(np.arange(alpha.shape[1]) + 0.5, np.arange(alpha.shape[0]) + 0.5)
+    h, w = parts.label.shape
+    cols, rows = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
     point = geo.unproject(camera, cols.ravel(), rows.ravel(), attached.depth.ravel())
-    facing = geo.facing_camera(point, normal.reshape(-1, 3), camera).reshape(alpha.shape)
-    steep = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & ~parts.loose & (facing < STEEP)
-    return steep | (parts.loose & (alpha < OPAQUE) & ~on_head(body, attached.face))
-
-
-def draw_in(camera: Camera, alpha: Array, point: Array, splat_pixels: float) -> Array:
-    """Move splats of half-transparent pixels inwards until they cover these pixels as far as the matte says.
-
-    A splat is opaque: in the middle of a pixel of alpha 0.6 it would cover all of it, and then learn the colour of
-    what shines through.
-
-    Args:
-        alpha: (H, W) matte. point: (N, 3) world, one per pixel. splat_pixels: standard deviation in pixels.
-
-    Returns:
-        (N, 3) points.
-    """
-    variance = splat_pixels**2 + BLUR
-    around = np.exp(-np.array([1, 2, 2]) / (2 * variance))  # the next row of splats, seen from the outermost
-    rest = np.prod(1 - around)
-    xy, depth = camera.project(point)
-    h, w = alpha.shape
-    row, col = np.clip(xy[:, 1].astype(int), 0, h - 1), np.clip(xy[:, 0].astype(int), 0, w - 1)
-    down, right = (g[row, col] for g in np.gradient(ndimage.gaussian_filter(alpha, 1.0)))
-    slope = np.hypot(right, down)
-    own = np.clip(1 - (1 - alpha[row, col]) / rest, 0.05, 1)
-    way = np.minimum(np.sqrt(-2 * variance * np.log(own)), FARTHEST_IN)
-    way *= ((alpha[row, col] < OPAQUE) & (slope > 0.02)) / np.maximum(slope, 1e-6)
-    moved = geo.unproject(camera, xy[:, 0] + way * right, xy[:, 1] + way * down, depth)
-    return np.where(way[:, None] > 0, moved, point).astype(np.float32)
+    facing = geo.facing_camera(point, normal.reshape(-1, 3), camera).reshape(h, w)
+    arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    return arm & np.where(parts.loose, alpha < FAINT, facing < STEEP)
 
 
 def inner_pixels(mask: Array, alpha: Array, solid: float = 0.8) -> Array:
@@ -343,9 +314,10 @@ def _slant(vertices: Array, body: BodyModel, camera: Camera, face: Array, point:
 
 def _smooth_loose(
     loose: Array, rows: Array, cols: Array, depth: Array, index: Array, weight: Array, label: Array, kind: Array,
-    attached: PixelMap, body: BodyModel, count: int = 16, stride: int = 4,
+    attached: PixelMap, body: BodyModel, count: int = 16, stride: int = 2,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Depth and skinning weights of loose pixels: a distance-weighted mean over the outline of their group."""
+    """Depth and skinning weights of loose pixels: a distance-weighted mean over the outline of their group, narrow for
+    pixels close to it, which would else come off as specks."""
     if len(loose) == 0:
         return depth, index, weight
     depth, index, weight = depth.copy(), index.copy(), weight.copy()
@@ -358,7 +330,7 @@ def _smooth_loose(
         k = min(count, len(ring))
         gap, pick = cKDTree(ring).query(np.stack([rows[mine], cols[mine]], 1), k=k)
         ring_depth = attached.depth[ring[:, 0], ring[:, 1]]
-        share = 1.0 / (gap**2 + 4.0)
+        share = np.exp((gap[:, :1] - gap) / (NEAR_MESH + 0.25 * gap[:, :1]))
         reach = 0.03 + 8.0 / len(label) * gap[:, :1]  # a thin rim keeps to its side of a jump in depth, hair bridges it
         share *= np.exp(-(((ring_depth[pick] - ring_depth[pick[:, :1]]) / reach) ** 2))
         share /= share.sum(1, keepdims=True)

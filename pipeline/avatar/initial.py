@@ -16,6 +16,7 @@ from pipeline.avatar.completion import Completion, complete, gather_colors
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
+from pipeline.avatar.rim import match_matte
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import tuck, unseen_faces
 from pipeline.config import FitConfig
@@ -181,7 +182,7 @@ def place_gaussians(
         painted = paint_hidden(body, scene, parts, config)
         layers.append(attach.hidden_samples(body, vertices, scene.camera, painted, parts, config))
     layers.append(surface_samples(body, posed, vertices, scene, parts, filled, photo, lids, config))
-    return Samples.concatenate(layers), parts
+    return match_matte(Samples.concatenate(layers), scene.camera, scene.alpha), parts
 
 
 def safe_pixels(body: BodyModel, scene: Scene, parts: Parts, margin: float = 8.0, beside: float = 5.0) -> Array:

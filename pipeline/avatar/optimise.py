@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.avatar import geometry as geo
 from pipeline.avatar import losses, model
-from pipeline.avatar.attach import LID, LOOSE, Samples
+from pipeline.avatar.attach import LID, LOOSE, TIGHT, Samples
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 
 LABELS_KEPT = 16
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
-SOLID = 0.9
-"""Opacity of the matte from which on a pixel teaches colour on white; see :class:`View`."""
+SOLID, SOLID_ARM = 0.5, 0.75
+"""Opacity of the matte from which on a pixel teaches colour on white, see :class:`View`; arms turn most, and would show
+as a bright line what their rim had learnt from a half-transparent pixel."""
 SIGHT = 0.04
 """Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
 GREY = 0.91
@@ -59,10 +61,9 @@ class Fields:
 class View:
     """A picture to be matched: target (H, W, 3), alpha (H, W), camera, body parameters.
 
-    Inside the matte (alpha above SOLID) both target and render lie on white, so that the person is as opaque as the
-    matte says. Outside, and at the half-transparent rim, the target is the person's own colour continued over the edge,
-    and so is ``backdrop`` (H, W, 3): what leaks there costs alpha loss, but teaches no splat the colour of a
-    background, which a turned arm would show as a bright line. ``valid`` (H, W) is
+    Where the matte is ``solid`` both target and render lie on white, so that the person is as opaque as the matte says.
+    Elsewhere the target is the person's own colour continued over the edge, and so is ``backdrop`` (H, W, 3): what
+    leaks there costs alpha loss, but teaches no splat the colour of a background. ``valid`` (H, W) is
     0 where nothing is known or may be taught.
     """
 
@@ -116,10 +117,23 @@ def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
     return matrices[:, :, 0] * x + matrices[:, :, 1] * y + matrices[:, :, 2] * z
 
 
+def solid_pixels(samples: Samples, camera: Camera, alpha: np.ndarray, reach: int = 7) -> np.ndarray:
+    """Pixels (H, W) bool of the person that teach colour on white: SOLID, or SOLID_ARM within ``reach`` of an arm."""
+    from scipy import ndimage
+
+    mine = np.isin(samples.group, (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isin(samples.kind, (TIGHT, LOOSE))
+    xy, _ = camera.project(samples.point[mine])
+    arm = np.zeros(alpha.shape, bool)
+    arm[tuple(np.clip(xy[:, ::-1].astype(int), 0, np.array(alpha.shape) - 1).T)] = True
+    return alpha > np.where(ndimage.binary_dilation(arm, np.ones((reach, reach))), SOLID_ARM, SOLID)
+
+
 def crop_view(
-    image: np.ndarray, alpha: np.ndarray, valid: np.ndarray | None, camera: Camera, params: BodyParams, margin: int = 12
-) -> View:
-    """A view cut to the person: fewer pixels to draw. ``image`` (H, W, 3), ``alpha`` (H, W), ``valid`` (H, W) 0..1."""
+    image: np.ndarray, alpha: np.ndarray, valid: np.ndarray | None, camera: Camera, params: BodyParams,
+    solid: np.ndarray | None = None, margin: int = 12,
+) -> View:  # fmt: skip
+    """A view cut to the person: fewer pixels to draw. ``image`` (H, W, 3), ``alpha`` (H, W), ``valid`` (H, W) 0..1,
+    ``solid`` (H, W) bool, see :class:`View` (None: alpha above SOLID)."""
     rows, cols = np.nonzero((alpha if valid is None else alpha * valid) > 0.05)
     h, w = alpha.shape
     if len(rows) == 0:
@@ -129,7 +143,8 @@ def crop_view(
     a = torch.from_numpy(np.ascontiguousarray(alpha[r0:r1, c0:c1], dtype=np.float32))
     picture = torch.from_numpy(np.ascontiguousarray(image[r0:r1, c0:c1], dtype=np.float32))
     known = torch.ones_like(a) if valid is None else torch.from_numpy(valid[r0:r1, c0:c1].astype(np.float32))
-    inside = (a > SOLID).float()[..., None]
+    full = alpha > SOLID if solid is None else solid
+    inside = torch.from_numpy(full[r0:r1, c0:c1].astype(np.float32))[..., None]
     white = torch.ones_like(picture)
     target = torch.lerp(picture, torch.lerp(white, picture, a[..., None]), inside)
     backdrop = torch.lerp(picture, white, inside)
@@ -175,7 +190,9 @@ class GaussianStage:
         self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
         self.laplacian = losses.NeighbourLaplacian(samples.neighbours, self.device)
-        self.photo = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params).to(self.device)
+        solid = solid_pixels(samples, scene.camera, scene.alpha)
+        view = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params, solid)
+        self.photo = view.to(self.device)
         self.posing = self._posing(params)
         self.free = self.free * self.in_sight()[:, None]
         self.labels, self.labels_kept = list(labels), self._labels_kept()

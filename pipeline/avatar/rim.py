@@ -1,0 +1,58 @@
+"""The person's outline: opaque splats that together cover half-transparent pixels as far as the matte says.
+
+A splat is opaque. In the middle of a pixel of alpha 0.6 it covers all of it, and the fit can then match the photo only
+by giving it the colour of what shines through: a bright line along an arm that turns. So splats at the rim are moved
+across it, until what they cover is what the matte asks for; colour has nothing left to explain there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.attach import LOOSE, OPAQUE, TIGHT, Samples
+from pipeline.types import Camera
+
+Array = np.ndarray
+
+INWARDS, OUTWARDS = 1.3, 0.6
+"""Pixels by which a splat is moved at most."""
+ROUNDS, STEP = 6, 1.2
+"""Corrections, and pixels per unit of opacity that is too much."""
+SLOPE = 0.02
+"""Change of alpha per pixel below which there is no rim."""
+
+
+def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
+    """Move the photo-aligned splats of half-transparent pixels along the slope of the matte.
+
+    Args:
+        samples: all Gaussians. camera: of the photo. alpha: (H, W) matte.
+    """
+    xy, depth = camera.project(samples.point)
+    h, w = alpha.shape
+    row, col = np.clip(xy[:, 1].astype(int), 0, h - 1), np.clip(xy[:, 0].astype(int), 0, w - 1)
+    down, right = (g[row, col] for g in np.gradient(ndimage.gaussian_filter(alpha, 1.0)))
+    slope = np.hypot(right, down)
+    rim = np.flatnonzero(np.isin(samples.kind, (TIGHT, LOOSE)) & (alpha[row, col] < OPAQUE) & (slope > SLOPE))
+    inwards = np.stack([right[rim], down[rim]], 1) / slope[rim, None]
+    wanted, way, point = alpha[row[rim], col[rim]], np.zeros(len(rim)), samples.point.copy()
+    for _ in range(ROUNDS):
+        cover = covered(samples, point, camera)[row[rim], col[rim]]
+        way = np.clip(way + STEP * (cover - wanted), -OUTWARDS, INWARDS)
+        goal = xy[rim] + way[:, None] * inwards
+        point[rim] = geo.unproject(camera, goal[:, 0], goal[:, 1], depth[rim])
+    return replace(samples, point=point)
+
+
+def covered(samples: Samples, point: Array, camera: Camera) -> Array:
+    """Opacity (H, W) of the samples with their middles at ``point`` (N, 3)."""
+    from pipeline.render import rasterize_gaussians
+
+    splats = (torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in (point, samples.scale, samples.rgb))
+    with torch.no_grad():
+        return rasterize_gaussians(*splats, camera).alpha.numpy()
