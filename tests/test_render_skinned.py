@@ -146,6 +146,8 @@ def test_wrong_shapes_say_what_is_wrong(puppet, transforms):
         SkinnedRenderer(Rig.build(**{**puppet, "joints": puppet["joints"][:, :2]}))
     with pytest.raises(PipelineError, match="basis"):
         SkinnedRenderer(Rig.build(**{**puppet, "basis": puppet["basis"][:-1]}))
+    with pytest.raises(PipelineError, match="twice"):
+        SkinnedRenderer(Rig.build(**{**puppet, "rows": np.r_[puppet["rows"][:-1], puppet["rows"][0]]}))
     with pytest.raises(PipelineError, match="skeleton"):
         SkinnedRenderer(Rig.build(**puppet)).layers(transforms[:2], CAMERA)
 

@@ -69,7 +69,7 @@ class Rig:
             basis: (M, 3, E) how far a unit of every expression coefficient moves them, canonical metres, or None.
 
         Raises:
-            PipelineError: shapes do not fit.
+            PipelineError: shapes do not fit, or ``rows`` names a Gaussian twice.
         """
         n, weights = len(means), _float(weights, len(means), None)
         joints = np.ascontiguousarray(_numpy(joints), np.uint8)
@@ -81,6 +81,8 @@ class Rig:
         basis = np.zeros((len(rows), 3, 0), np.float32) if basis is None else _numpy(basis)
         if basis.ndim != 3 or basis.shape[:2] != (len(rows), 3):
             raise PipelineError(f"The expression basis must be ({len(rows)}, 3, E), not {basis.shape}.")
+        if len(np.unique(rows)) != len(rows):
+            raise PipelineError("A Gaussian stands twice among those that expressions move; name each one once.")
         return Rig(
             means=_float(means, n, 3),
             joints=joints,
