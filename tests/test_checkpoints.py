@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 
-from pipeline.checkpoints import as_safetensors, compare_keys, read_tensors, write_safetensors
+from pipeline.checkpoints import EDGE, as_safetensors, compare_keys, fingerprint, read_tensors, write_safetensors
 from pipeline.types import PipelineError
 
 TENSORS = {"a.weight": torch.arange(6.0).reshape(2, 3), "b.bias": torch.ones(4, dtype=torch.float16)}
@@ -91,3 +91,19 @@ def test_key_report_is_readable():
     )
     assert "missing: unet.down.0 (1)" in report.text()
     assert compare_keys({**expected, "ema.x": (1,)}, expected).ok
+
+
+def test_a_fingerprint_tells_files_apart(tmp_path):
+    first, second = tmp_path / "a.pth", tmp_path / "b.pth"
+    content = bytearray(3 * EDGE)
+    for path in (first, second):
+        path.write_bytes(content)
+    same = fingerprint(first)
+    assert fingerprint(second) == same and len(same) == 12 and fingerprint(first, second) != same
+    for at in (0, -1):
+        changed = content.copy()
+        changed[at] = 1
+        second.write_bytes(changed)
+        assert fingerprint(second) != same
+    second.write_bytes(content[:-1])
+    assert fingerprint(second) != same

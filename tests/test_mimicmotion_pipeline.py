@@ -61,14 +61,16 @@ def test_loaded_networks_are_those_of_the_checkpoint(pipe, weights):
     assert not any(p.requires_grad for p in pipe.unet.parameters())
 
 
-def test_a_checkpoint_of_another_model_is_explained(weights, tmp_path):
+def test_a_checkpoint_of_another_model_is_explained(weights, tmp_path, caplog):
     base, checkpoint = weights
+    caplog.set_level("INFO")
     tensors = read_tensors(checkpoint)
     del tensors["pose_net.scale"]
     tensors["unet.conv_in.weight"] = torch.zeros(32, 4, 3, 3)
     torch.save(tensors, tmp_path / "other.pth")
     with pytest.raises(PipelineError, match=r"other\.pth is not .* 1 of .* missing, such as pose_net\.scale; 1 have"):
         MimicMotionPipeline.from_pretrained(base, tmp_path / "other.pth", torch_dtype=torch.float32)
+    assert "missing: pose_net.scale (1)" in caplog.text and "shape: unet.conv_in.weight [32, 4, 3, 3]" in caplog.text
     with pytest.raises(PipelineError, match="no complete Stable Video Diffusion folder"):
         MimicMotionPipeline.from_pretrained(tmp_path, checkpoint)
     with pytest.raises(PipelineError, match="weights fetch svd-xt-1.1"):

@@ -134,6 +134,17 @@ def test_every_entry_says_what_it_is():
     assert WEIGHTS["svd-xt-1.1"].gated and WEIGHTS["smplx"].commercial is False
 
 
+def test_the_doctor_shows_the_table(capsys):
+    from pipeline.__main__ import main
+
+    assert main(["doctor", "--weights", "--json"]) == 0
+    table = json.loads(capsys.readouterr().out)["weights"]
+    assert [row["name"] for row in table] == list(WEIGHTS) and all(row["licence"] and row["how"] for row in table)
+    assert main(["doctor", "--weights"]) == 0
+    words = capsys.readouterr().out
+    assert "commercial use not clear" in words and "gated" in words and "weights fetch mimicmotion" in words
+
+
 def test_fetch_then_nothing_is_asked_again(server):
     shares = []
     path = hub.fetch(PART, lambda name, share: shares.append((name, share)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
     from pipeline.labels.mimicmotion.stage import BodyLabelConfig, BodyLabels
     from pipeline.labels.portrait4d.stage import HeadLabelConfig, HeadLabels
-
-EDGE = 1 << 20
-"""Bytes at either end of a weight file that tell it from others."""
 
 
 def label(
@@ -138,12 +134,13 @@ def open_generator(base: Path, checkpoint: Path, plan: MemoryPlan, device: str) 
     """Load the pipeline, in half precision on a card; see :meth:`MimicMotionPipeline.from_pretrained`."""
     import torch
 
+    from pipeline.checkpoints import fingerprint
     from pipeline.labels.mimicmotion import MimicMotionPipeline
     from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
 
     dtype = torch.float16 if device == "cuda" else torch.float32
     pipe = MimicMotionPipeline.from_pretrained(base, checkpoint, torch_dtype=dtype)
-    return MimicMotionFrames(pipe, fingerprint(checkpoint), plan, device)
+    return MimicMotionFrames(pipe, fingerprint(checkpoint, *sorted(base.glob("*/*.safetensors"))), plan, device)
 
 
 def open_dwpose(device: str) -> DWPose | None:
@@ -158,14 +155,3 @@ def open_dwpose(device: str) -> DWPose | None:
     fast = device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     files: list[Any] = [folder / file.path for file in weights.find("dwpose").files]
     return DWPose.open(files[0], files[1], "cuda" if fast else "cpu")
-
-
-def fingerprint(path: Path) -> str:
-    """12 hex digits that change with a file's size, beginning or end: enough to tell checkpoints apart quickly."""
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as file:
-        digest.update(file.read(EDGE))
-        file.seek(max(0, size - EDGE))
-        digest.update(file.read(EDGE))
-    return digest.hexdigest()[:12]

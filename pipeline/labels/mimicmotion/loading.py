@@ -45,6 +45,7 @@ def check_checkpoint(tensors: dict[str, Tensor], networks: dict[str, nn.Module],
     """
     report = compare_keys({k: tuple(v.shape) for k, v in tensors.items()}, expected_shapes(networks))
     if not report.ok:
+        LOG.info("%s: %s", name, report.text())
         raise PipelineError(f"{name} is not a checkpoint of this model: {report.sentence()}.")
     if report.unexpected:
         LOG.warning("%s: %s; ignored.", name, report.sentence())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from pipeline.checkpoints import fingerprint
 from pipeline.labels.portrait4d.align import from_network, motion_crop, to_network
 from pipeline.labels.portrait4d.checkpoint import load_generator, load_motion_encoder
 from pipeline.labels.portrait4d.driving import AlignedFace
@@ -52,9 +53,9 @@ class Portrait4DModel:
             PipelineError: see :mod:`.checkpoint`.
         """
         loaded = load_generator(generator, device)
-        sizes = " ".join(str(Path(path).stat().st_size) for path in (generator, motion))
         encoder = load_motion_encoder(motion, device)
-        return Portrait4DModel(loaded.network, encoder, f"portrait4d-v2 {Path(generator).stem} {sizes}", device)
+        name = f"portrait4d-v2 {fingerprint(Path(generator), Path(motion))}"
+        return Portrait4DModel(loaded.network, encoder, name, device)
 
     @staticmethod
     def from_weights(device: str = "cpu") -> Portrait4DModel:
