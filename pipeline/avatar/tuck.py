@@ -29,6 +29,8 @@ DEPTHS = (0.03, 0.06, 0.09, 0.12, 0.16)
 ENOUGH = 0.04
 TOLERATED = 0.25
 """Share of an unseen part's vertices in sight that ends the search, and up to which the pose is left alone."""
+EDGE = 0.06
+"""Share of the picture's height: a wrist that is found this near to the photo's edge may as well be beyond it."""
 SEEN = 0.5
 """Visibility above which a keypoint counts as seen."""
 
@@ -55,7 +57,7 @@ def unseen_faces(
     """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
 
     A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
-    the hand is, when the wrist is visible, or when it runs from a visible elbow out of the photo.
+    the hand is, when the wrist is visible, or when it runs from a visible elbow to the edge of the photo or beyond.
 
     Args:
         image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
@@ -74,7 +76,7 @@ def unseen_faces(
             continue
         out |= part
         wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
-        leaves = not _inside(wrist, valid) and _inside(elbow, valid) and elbow[2] > SEEN
+        leaves = not _inside(wrist, valid, EDGE * len(valid)) and _inside(elbow, valid) and elbow[2] > SEEN
         if not leaves and not (_inside(wrist, valid) and wrist[2] > SEEN):
             out |= (groups == side.group) & (segments == arms.FOREARM)
     return out
@@ -90,10 +92,12 @@ def looks_like_skin(image: Array, pixels: Array, face: Array, share: float = 0.4
     return bool((histogram[arms.color_bins(lab[pixels])] >= common).mean() > share)
 
 
-def _inside(keypoint: Array, valid: Array) -> bool:
+def _inside(keypoint: Array, valid: Array, margin: float = 0.0) -> bool:
+    """Whether a keypoint (x, y, visibility) lies in the photo, more than ``margin`` pixels from its edges."""
     x, y, _ = keypoint
     h, w = valid.shape
-    return bool(0 <= x < w and 0 <= y < h and valid[int(y), int(x)])
+    corners = [(x + dx, y + dy) for dx in (-margin, margin) for dy in (-margin, margin)]
+    return all(0 <= x < w and 0 <= y < h and valid[int(y), int(x)] for x, y in corners)
 
 
 def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:

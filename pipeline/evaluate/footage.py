@@ -1,7 +1,8 @@
 """What a few seconds of footage are worth: the self-driven test with and without them, on the rest of the video.
 
 The photo is taken from the first seconds, which then serve as footage; only what comes after them is scored. The video
-is tracked once, with the photo's shape; beside the motion, nothing of the scored part is used.
+is tracked once, with the photo's shape and against the avatar of the photo alone; beside the motion, nothing of the
+scored part is used.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def reenact_with_footage(
     """
     from pipeline.avatar import fit
     from pipeline.config import FitConfig
+    from pipeline.evaluate.align import cut_outs, follow
     from pipeline.labels.footage import FootageConfig, judge
     from pipeline.labels.sightings import sightings_of
     from pipeline.perceive.track import detect_video, track_video
@@ -66,13 +68,15 @@ def reenact_with_footage(
     source, photo, window = find_photo(video, first, body, footage_seconds)
     clock.lap("detect and perceive")
     betas = photo.params.betas
-    tracked = track_video(found, body, window=window, betas=betas, reference=photo, progress=progress)
-    clock.lap("track")
-    seen = sightings_of(tracked, found, body, count)
-    labels = judge(seen, photo, body, FootageConfig(), Path(video).name)
     config = FitConfig.preset(quality, seed)  # type: ignore[arg-type]
     plain = fit(photo, body, config=config, progress=progress)
     clock.lap("fit the photo")
+    known = dataclasses.replace(photo, params=plain.params)
+    tracked = track_video(found, body, window=window, betas=betas, reference=known, dense=False, progress=progress)
+    tracked = follow(tracked, plain, known, cut_outs(found, window, known, progress), progress)
+    clock.lap("track")
+    seen = sightings_of(tracked, found, body, count)
+    labels = judge(seen, photo, body, FootageConfig(), Path(video).name)
     taught = fit(photo, body, labels.labels, config.for_footage(len(labels.labels)), progress=progress)
     clock.lap("fit photo and footage")
     made = {
