@@ -325,7 +325,7 @@ def fitted(client, astronaut_path):
     from gradio_client import handle_file
 
     job = client.submit(handle_file(astronaut_path), "public-domain", "fast", api_name="/fit")
-    return job.result(timeout=540), job.outputs()
+    return job.result(timeout=900), job.outputs()
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
 """One heavy job at a time on a machine, whichever endpoint it came through."""
 FIT_SECONDS = {"fast": 60, "default": 150, "full": 600}
 """GPU seconds that a fit asks ZeroGPU for."""
-DEADLINES = {"fast": 300.0, "default": 900.0, "full": 3600.0}
+DEADLINES = {"fast": 600.0, "default": 1200.0, "full": 3600.0}
 """Seconds after which a job is stopped, on the slowest machine that is meant to run it."""
 ANIMATE_DEADLINE = 1800.0
 REQUESTS_A_MINUTE = 120
