@@ -26,9 +26,9 @@ LIMITS = {
 }  # fmt: skip
 
 FILMED = {
-    "wrist_speed_95": (0.21, 0.96), "wrist_jerk_95": (31.6, 170.0), "hand_range": (0.071, 0.23),
-    "head_turn_max": (0.45, 1.2), "head_range": (13.0, 27.1), "chest_turn_95": (0.37, 1.13),
-    "chest_range": (6.3, 15.9),
+    "wrist_speed_95": (0.177, 1.02), "wrist_jerk_95": (39.2, 145.0), "hand_range": (0.075, 0.31),
+    "head_turn_max": (0.455, 1.28), "head_range": (13.1, 27.1), "chest_turn_95": (0.408, 1.29),
+    "chest_range": (5.79, 15.9),
 }  # fmt: skip
 """Two filmed talks in pieces of two seconds, below 2 Hz (`motions stats ... --below 2`, docs/motion.md)."""
 
@@ -76,7 +76,8 @@ def test_motion_is_smooth_and_loops(name):
 
 
 def test_the_presets_are_as_lively_as_filmed_speakers():
-    pieces = [p for name in NAMES for p in windows(low_pass(get_motion(name), 2.0), 2.0)]
+    speakers = [name for name in NAMES if name not in ("listening", "thinking")]
+    pieces = [p for name in speakers for p in windows(low_pass(get_motion(name), 2.0), 2.0)]
     measured = [motion_statistics(piece).as_dict() for piece in pieces]
     for key, (low, high) in FILMED.items():
         values = [row[key] for row in measured]

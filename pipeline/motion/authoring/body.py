@@ -22,7 +22,7 @@ STANCE = 0.012
 """Metres that the pelvis sinks below straight legs, so that knees are never locked."""
 TORSO_DRIFT, HEAD_DRIFT = (1.4, 2.5, 1.7), (2.3, 2.9, 2.3)
 """Standard deviation of the slow drift of torso and head, degrees (forward, turn, lean)."""
-ACCENT = (5.5, 4.9, 3.2)
+ACCENT = (6.0, 5.3, 3.5)
 """Largest size of the torso's accents on stressed syllables, degrees (forward, turn, lean)."""
 NOD_SHARE = 0.4
 """How far the torso goes along with a written nod."""

@@ -23,7 +23,7 @@ def greeting() -> Performance:
             HandKey(5.2, (0.186, -0.23, 0.34), (0.05, 0.25, 0.95), (-0.25, 0.93, 0.1), "open", 0.6, (0.0, 0.04, 0.02)),
         ],
         waves=((0.65, 2.75, 17.0, 2.1),),
-        stress_beats=0.011,
+        stress_beats=0.014,
     )
     left = HandScore(
         keys=[
@@ -32,7 +32,7 @@ def greeting() -> Performance:
             HandKey(4.0, (0.156, -0.25, 0.32), (-0.25, 0.25, 0.9), (-0.5, 0.8, -0.15), "open", 0.7, (0.03, 0.02, 0.02)),
             HandKey(5.3, (0.182, -0.25, 0.33), (0, 0.25, 0.95), (-0.25, 0.92, 0.1), "open", 0.6, (0.0, 0.04, 0.02)),
         ],
-        stress_beats=0.022,
+        stress_beats=0.027,
         lag=0.03,
     )
     return Performance(
@@ -71,7 +71,7 @@ def shrug_laugh() -> Performance:
             HandKey(2.9, (0.163, -0.27, 0.3), (-0.15, 0.15, 0.95), (-0.55, 0.75, -0.2), "soft", 0.7, (0.0, 0.03, 0.0)),
             HandKey(4.4, (0.126, -0.27, 0.25), (-0.7, 0.15, 0.6), (-0.45, 0.3, -0.85), "relaxed", 0.8),
         ],
-        stress_beats=0.018,
+        stress_beats=0.022,
         lag=0.03,
     )
     right = HandScore(
@@ -84,7 +84,7 @@ def shrug_laugh() -> Performance:
             ),
             HandKey(6.3, (0.030, -0.14, 0.18), (-0.85, 0.38, 0.02), (0.0, 0.05, -1.0), "soft", 0.8, elbow=0.3),
         ],
-        stress_beats=0.02,
+        stress_beats=0.025,
     )
     laugh = tuple((t, 0.0 if k % 2 else 0.26 - 0.02 * k) for k, t in enumerate(_steps(4.0, 6.2, 0.115)))
     jaw: tuple[Key, ...] = ((0.0, 0.0), (3.75, 0.0), *((t, 0.16 + v) for t, v in laugh), (6.5, 0.0))
@@ -146,7 +146,7 @@ def heartfelt() -> Performance:
             HandKey(1.1, (0.100, -0.3, 0.25), (-0.7, 0.05, 0.68), (-0.55, 0.25, -0.8), "relaxed", 0.9),
             HandKey(4.8, (0.150, -0.26, 0.33), (-0.25, 0.2, 0.9), (-0.5, 0.8, -0.1), "soft", 0.8, (0.03, 0.02, 0.0)),
         ],
-        stress_beats=0.03,
+        stress_beats=0.037,
         sway=0.006,
     )
     return Performance(
@@ -185,7 +185,7 @@ def refusing() -> Performance:
             HandKey(5.2, (0.132, -0.28, 0.3), (-0.45, 0.2, 0.85), (-0.7, 0.3, -0.5), "relaxed", 0.8),
         ],
         lag=0.03,
-        stress_beats=0.022,
+        stress_beats=0.027,
     )
     right = HandScore(
         keys=[
@@ -196,7 +196,7 @@ def refusing() -> Performance:
             HandKey(5.1, (0.138, -0.27, 0.31), (-0.45, 0.25, 0.85), (-0.7, 0.35, -0.4), "soft", 0.8),
         ],
         waves=((3.1, 4.6, 14.0, 2.0),),
-        stress_beats=0.019,
+        stress_beats=0.024,
     )
     return Performance(
         name="refusing",
@@ -244,7 +244,7 @@ def agreeing() -> Performance:
             hanging(0.0),
             hanging(2.6, 1.2, forward=0.08),
         ],
-        stress_beats=0.022,
+        stress_beats=0.027,
     )
     return Performance(
         name="agreeing",

@@ -23,7 +23,7 @@ def explaining() -> Performance:
             HandKey(5.0, (0.190, -0.22, 0.31), (0.05, 0.3, 0.9), (-0.4, 0.85, -0.1), "open", 0.5, (0.0, 0.06, 0.04)),
             HandKey(6.5, (0.138, -0.3, 0.32), (-0.35, 0.1, 0.9), (-0.5, 0.75, -0.2), "soft", 0.6, (0.0, 0.03, 0.0)),
         ],
-        stress_beats=0.033,
+        stress_beats=0.041,
         lag=0.035,
     )
     right = HandScore(
@@ -35,7 +35,7 @@ def explaining() -> Performance:
             HandKey(4.95, (0.200, -0.2, 0.3), (0.12, 0.35, 0.85), (-0.3, 0.9, 0.1), "open", 0.5, (0.0, 0.07, 0.05)),
             HandKey(6.4, (0.144, -0.28, 0.33), (-0.4, 0.15, 0.9), (-0.55, 0.7, -0.2), "soft", 0.6, (0.0, 0.03, 0.0)),
         ],
-        stress_beats=0.051,
+        stress_beats=0.064,
     )
     return Performance(
         name="explaining",
@@ -145,7 +145,7 @@ def counting() -> Performance:
             HandKey(3.4, (0.126, -0.3, 0.28), (-0.55, 0.15, 0.8), (-0.6, 0.45, -0.6), "relaxed", 1.2),
             HandKey(6.2, (0.138, -0.27, 0.3), (-0.45, 0.2, 0.85), (-0.5, 0.7, -0.3), "soft", 0.8),
         ],
-        stress_beats=0.012,
+        stress_beats=0.015,
     )
     return Performance(
         name="counting",
@@ -191,7 +191,7 @@ def presenting() -> Performance:
             HandKey(6.3, (0.138, -0.27, 0.31), (-0.3, 0.2, 0.9), (-0.6, 0.65, -0.2), "soft", 0.7, (0.0, 0.02, 0.06)),
         ],
         beats=[(2.1, 0.03), (3.5, 0.025)],
-        stress_beats=0.018,
+        stress_beats=0.022,
     )
     right = HandScore(
         keys=[
@@ -200,7 +200,7 @@ def presenting() -> Performance:
             HandKey(4.7, (0.160, -0.25, 0.33), (-0.25, 0.25, 0.9), (-0.5, 0.8, -0.1), "open", 0.6, (0.02, 0.05, 0.0)),
             HandKey(6.4, (0.126, -0.29, 0.3), (-0.45, 0.15, 0.85), (-0.6, 0.5, -0.5), "soft", 0.7),
         ],
-        stress_beats=0.024,
+        stress_beats=0.03,
         lag=0.04,
     )
     return Performance(
@@ -243,7 +243,7 @@ def weighing() -> Performance:
             HandKey(5.6, (0.182, -0.26, 0.32), (-0.05, 0.15, 0.95), low, "open", 0.5),
             HandKey(6.5, (0.156, -0.27, 0.31), (-0.25, 0.2, 0.9), (-0.5, 0.8, -0.2), "soft", 0.6),
         ],
-        stress_beats=0.03,
+        stress_beats=0.037,
         lag=0.03,
     )
     right = HandScore(
@@ -255,7 +255,7 @@ def weighing() -> Performance:
             HandKey(5.55, (0.186, -0.18, 0.33), (-0.05, 0.25, 0.95), high, "open", 0.5),
             HandKey(6.4, (0.150, -0.26, 0.32), (-0.3, 0.2, 0.9), (-0.5, 0.8, -0.2), "soft", 0.6),
         ],
-        stress_beats=0.03,
+        stress_beats=0.037,
     )
     return Performance(
         name="weighing",
@@ -294,7 +294,7 @@ def question() -> Performance:
             HandKey(1.0, (0.171, -0.25, 0.34), (-0.1, 0.2, 0.95), (-0.3, 0.93, 0.1), "open", 0.55, (0.02, 0.05, 0.0)),
             HandKey(4.2, (0.150, -0.28, 0.32), (-0.3, 0.1, 0.95), (-0.5, 0.8, -0.2), "soft", 0.9),
         ],
-        stress_beats=0.027,
+        stress_beats=0.034,
         lag=0.04,
     )
     right = HandScore(
@@ -304,7 +304,7 @@ def question() -> Performance:
             HandKey(2.6, (0.156, -0.2, 0.38), (-0.25, 0.25, 0.95), (-0.35, 0.9, 0.1), "soft", 0.6, (0.0, 0.03, 0.0)),
             HandKey(4.4, (0.138, -0.27, 0.33), (-0.4, 0.15, 0.9), (-0.55, 0.75, -0.2), "soft", 0.9),
         ],
-        stress_beats=0.039,
+        stress_beats=0.049,
     )
     return Performance(
         name="question",
