@@ -14,6 +14,8 @@ import numpy as np
 
 from pipeline.types import Array
 
+SMALL_GAP = 0.004
+"""Share of the picture below which a piece of ground between parts of the person is painted over."""
 GROW = 0.012
 """How much the matte is grown before filling, in parts of the picture's height: hair wisps and soft edges go too."""
 LEVELS = (48, 96, 192)
@@ -67,14 +69,16 @@ def _matched(filled: Array, image: Array, hole: Array) -> Array:
 
 
 def find_hole(alpha: Array, valid: Array | None) -> Array:
-    """Where to paint, (H, W) bool: the matte, well grown, and the padding."""
+    """Where to paint, (H, W) bool: the matte, well grown, its small gaps (often fingers), and the padding."""
     radius = max(2, round(GROW * alpha.shape[0]))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), disc)
     hole = cv2.morphologyEx(hole, cv2.MORPH_CLOSE, disc)
     if valid is not None:
         hole = np.maximum(hole, cv2.dilate((~valid).astype(np.uint8), np.ones((7, 7), np.uint8)))
-    return hole > 0
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - hole)
+    small = stats[:, cv2.CC_STAT_AREA] < SMALL_GAP * hole.size
+    return (hole > 0) | (small[pieces] if count > 2 else False)
 
 
 def spread(image: Array, known: Array) -> Array:
