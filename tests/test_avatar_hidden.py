@@ -82,6 +82,21 @@ def test_seen_hands_are_left_alone(body, params, camera):
     assert not hidden.any(), "nothing is known without detections"
 
 
+def test_a_sleeve_at_the_edge_of_the_photo_belongs_to_the_arm(body, params, camera):
+    """Hanging arms often leave a photo at the wrist, where the keypoint is in doubt."""
+    hits = geo.cast(tuck._posed(body, params)[0], body.faces.numpy(), camera)
+    image = np.where(arms.face_skin(body, hits)[..., None], [0.8, 0.6, 0.5], [0.1, 0.2, 0.7]).astype(np.float32)
+    found, segments = seen_wrists(body, params, camera, 0.3), arms.arm_segments(body)
+    found.pose[[tuck.LEFT.pose_elbow, tuck.RIGHT.pose_elbow]] = 140, 300, 0.9
+    lowest = max(found.pose[side.pose_wrist, 1] for side in (tuck.LEFT, tuck.RIGHT))
+    for below, seen in ((100, False), (10, True)):
+        valid = np.zeros((512, 288), bool)
+        valid[: int(lowest) + below] = True
+        unseen = tuck.unseen_faces(body, params, camera, image, found, valid)
+        assert (segments[unseen] == arms.HAND).any()
+        assert (segments[unseen] != arms.FOREARM).all() == seen
+
+
 def test_smile_hangs_on_the_upper_teeth(body, camera):
     vertices = body.v_template.numpy()
     head = Camera.frontal(200, 200, focal=1500.0, distance=1.0)

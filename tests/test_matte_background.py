@@ -76,3 +76,12 @@ def test_spread_keeps_what_is_known() -> None:
     assert image[known].min() - 1e-3 <= filled.min() and filled.max() <= image[known].max() + 1e-3
     flat = spread(np.full((33, 57, 3), 0.3, np.float32), np.random.default_rng(0).random((33, 57)) > 0.9)
     assert np.allclose(flat, 0.3, atol=1e-4)
+
+
+def test_small_gaps_are_painted_over_and_large_ones_kept() -> None:
+    alpha = np.zeros((512, 288), np.float32)
+    alpha[100:, 60:230] = 1
+    alpha[300:316, 100:116] = alpha[300:400, 150:200] = 0
+    hole = find_hole(alpha, None)
+    assert hole[308, 108] and not hole[350, 175]
+    assert not hole[:60].any()

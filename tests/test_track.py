@@ -73,6 +73,15 @@ def test_reference_shows_the_chest():
     assert choose_reference(VideoDetections(Path("none.mp4"), (covered, covered), 25.0, 600, 1000)) == 0
 
 
+def test_reference_is_at_rest():
+    """A moving hand is blurred, and so would be the avatar's."""
+    frames = [frame(0.0) for _ in range(6)]
+    for k, found in enumerate(frames):
+        found.pose[[11, 12], :2] = (380, 350), (220, 350)
+        found.pose[[15, 16], :2] = (420 + max(0, 3 - k) * 40, 650), (180, 650)
+    assert choose_reference(VideoDetections(Path("none.mp4"), tuple(frames), 25.0, 600, 1000)) == 4
+
+
 def test_video_without_a_face_is_refused():
     with pytest.raises(PipelineError, match="face"):
         choose_reference(video(None, None))

@@ -1,0 +1,71 @@
+"""The person's outline: splats cover what the matte says, and learn no colour of what shines through."""
+
+import numpy as np
+import pytest
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.attach import SURFACE, TIGHT, Samples
+from pipeline.avatar.optimise import SOLID, SOLID_ARM, solid_pixels
+from pipeline.avatar.rim import covered, match_matte
+from pipeline.types import Camera
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def camera() -> Camera:
+    return Camera.frontal(SIZE, SIZE, focal=200.0, distance=2.0)
+
+
+def soft_disc() -> np.ndarray:
+    """A matte whose edge is three pixels wide."""
+    rows, cols = np.indices((SIZE, SIZE)) + 0.5
+    distance = 20 - np.hypot(rows - SIZE / 2, cols - SIZE / 2)
+    return np.clip(0.5 + distance / 3, 0, 1).astype(np.float32)
+
+
+def one_splat_per_pixel(camera: Camera, mask: np.ndarray, group: int = geo.BODY) -> Samples:
+    rows, cols = np.nonzero(mask)
+    n = len(rows)
+    point = geo.unproject(camera, cols + 0.5, rows + 0.5, np.full(n, 2.0))
+    return Samples(
+        face=np.zeros(n, np.int64), bary=np.tile(np.float32([1, 0, 0]), (n, 1)), point=point.astype(np.float32),
+        rgb=np.full((n, 3), 0.5, np.float32), scale=np.full(n, 0.34 * 2 / 200, np.float32),
+        group=np.full(n, group, np.int8), kind=np.full(n, TIGHT, np.int8), guessed=np.zeros(n, np.float32),
+        skin_index=np.zeros((n, 6), np.int64), skin_weight=np.zeros((n, 6), np.float32),
+        neighbours=np.full((n, 4), -1, np.int64),
+    )  # fmt: skip
+
+
+def test_splats_at_the_rim_cover_what_the_matte_says(camera):
+    alpha = soft_disc()
+    samples = one_splat_per_pixel(camera, alpha > 0.5)
+    moved = match_matte(samples, camera, alpha)
+    rim = (alpha > 0.5) & (alpha < 0.95)
+    before, after = (np.abs(covered(s, s.point, camera) - alpha)[rim].mean() for s in (samples, moved))
+    assert before > 0.2
+    assert after < 0.6 * before
+    row, col = np.nonzero(alpha > 0.5)
+    still = alpha[row, col] > 0.96
+    np.testing.assert_array_equal(moved.point[still], samples.point[still])
+    xy, _ = camera.project(moved.point)
+    assert np.linalg.norm(xy - np.stack([col + 0.5, row + 0.5], 1), axis=1).max() < 1.4
+
+
+def test_only_photo_aligned_splats_are_moved(camera):
+    alpha = soft_disc()
+    samples = one_splat_per_pixel(camera, alpha > 0.5)
+    samples.kind[:] = SURFACE
+    np.testing.assert_array_equal(match_matte(samples, camera, alpha).point, samples.point)
+
+
+def test_arms_learn_no_colour_from_half_transparent_pixels(camera):
+    alpha = soft_disc()
+    half = (alpha > SOLID) & (alpha < SOLID_ARM)
+    assert half.any()
+    body, arm = (
+        solid_pixels(one_splat_per_pixel(camera, alpha > 0.5, group), camera, alpha)
+        for group in (geo.BODY, geo.LEFT_ARM)
+    )
+    assert body[half].all() and not arm[half].any()
+    np.testing.assert_array_equal(arm[alpha > SOLID_ARM], True)
