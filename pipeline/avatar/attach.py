@@ -25,10 +25,10 @@ surface layer where lids unfold: no photo-aligned Gaussians lie above these."""
 
 OPAQUE = 0.95
 """Opacity of the matte from which on a pixel counts as wholly covered."""
-NEAR_MESH = 1.5
-"""Pixels of the outline over which a loose pixel right beside it is averaged."""
 FAINT = 0.7
 """Opacity of the matte below which splats beside the mesh of an arm are left out: as specks they would come off."""
+HOLD = 14
+"""Pixels, at 1024 rows, around cloth beside an arm in which nothing is left out."""
 STEEP = 0.25
 """Cosine to the line of sight below which the side of an arm counts as steep."""
 
@@ -101,7 +101,8 @@ def frayed_arms(
     body: BodyModel, vertices: Array, camera: Camera, attached: PixelMap, parts: Parts, alpha: Array
 ) -> Array:
     """Pixels (H, W) bool of arms whose splats come apart when the arm moves, so that the surface layer shows them:
-    steep sides, drawn out to streaks by a turn, and the half-transparent edge of what lies beside the mesh."""
+    steep sides, drawn out to streaks by a turn, and the half-transparent edge of what lies beside the mesh. Steep
+    pixels that join cloth beside the mesh to the rest stay, so that it does not hang in the air."""
     normal = geo.vertex_normals(vertices, np.asarray(body.faces))[np.asarray(body.faces)[np.maximum(attached.face, 0)]]
     normal = (normal * attached.bary[..., None]).sum(2)
     h, w = parts.label.shape
@@ -109,7 +110,9 @@ def frayed_arms(
     point = geo.unproject(camera, cols.ravel(), rows.ravel(), attached.depth.ravel())
     facing = geo.facing_camera(point, normal.reshape(-1, 3), camera).reshape(h, w)
     arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
-    return arm & np.where(parts.loose, alpha < FAINT, facing < STEEP)
+    loose = arm & parts.loose & (alpha >= FAINT)
+    held = ndimage.binary_dilation(loose, iterations=round(HOLD * h / 1024)) if loose.any() else loose
+    return arm & np.where(parts.loose, alpha < FAINT, (facing < STEEP) & ~held)
 
 
 def inner_pixels(mask: Array, alpha: Array, solid: float = 0.8) -> Array:
@@ -314,10 +317,9 @@ def _slant(vertices: Array, body: BodyModel, camera: Camera, face: Array, point:
 
 def _smooth_loose(
     loose: Array, rows: Array, cols: Array, depth: Array, index: Array, weight: Array, label: Array, kind: Array,
-    attached: PixelMap, body: BodyModel, count: int = 16, stride: int = 2,
+    attached: PixelMap, body: BodyModel, count: int = 16, stride: int = 4,
 ) -> tuple[Array, Array, Array]:  # fmt: skip
-    """Depth and skinning weights of loose pixels: a distance-weighted mean over the outline of their group, narrow for
-    pixels close to it, which would else come off as specks."""
+    """Depth and skinning weights of loose pixels: a distance-weighted mean over the outline of their group."""
     if len(loose) == 0:
         return depth, index, weight
     depth, index, weight = depth.copy(), index.copy(), weight.copy()
@@ -330,7 +332,7 @@ def _smooth_loose(
         k = min(count, len(ring))
         gap, pick = cKDTree(ring).query(np.stack([rows[mine], cols[mine]], 1), k=k)
         ring_depth = attached.depth[ring[:, 0], ring[:, 1]]
-        share = np.exp((gap[:, :1] - gap) / (NEAR_MESH + 0.25 * gap[:, :1]))
+        share = 1.0 / (gap**2 + 4.0)
         reach = 0.03 + 8.0 / len(label) * gap[:, :1]  # a thin rim keeps to its side of a jump in depth, hair bridges it
         share *= np.exp(-(((ring_depth[pick] - ring_depth[pick[:, :1]]) / reach) ** 2))
         share /= share.sum(1, keepdims=True)
