@@ -594,7 +594,9 @@ def test_a_closed_tab_stops_its_fit(browser, server, client, bad_files):
     tab.wait_for_function("document.querySelectorAll('#consent input')[2].checked", timeout=30_000)
     tab.click("#fit")
     tab.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
+    avatars = set((store_of(server) / "avatars").iterdir())
     tab.close()
     started = time.monotonic()
     assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")
-    assert time.monotonic() - started < 15
+    assert set((store_of(server) / "avatars").iterdir()) == avatars, "the fit went on to its end"
+    assert time.monotonic() - started < 120  # a stage that cannot be interrupted takes so long on a crowded machine

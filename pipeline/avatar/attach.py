@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
+from pipeline.avatar.arms import HAND, arm_segments
 from pipeline.avatar.parts import Parts
 from pipeline.config import FitConfig
 from pipeline.types import Camera
@@ -100,16 +101,20 @@ def photo_samples(
 def frayed_arms(
     body: BodyModel, vertices: Array, camera: Camera, attached: PixelMap, parts: Parts, alpha: Array
 ) -> Array:
-    """Pixels (H, W) bool of arms whose splats come apart when the arm moves, so that the surface layer shows them:
-    steep sides, drawn out to streaks by a turn, and the half-transparent edge of what lies beside the mesh. Steep
-    pixels that join cloth beside the mesh to the rest stay, so that it does not hang in the air."""
+    """Pixels (H, W) bool of arms, not hands, whose splats come apart when the arm moves.
+
+    The surface layer shows them instead: steep sides, drawn out to streaks by a turn, and the half-transparent edge of
+    what lies beside the mesh. Steep pixels that join cloth beside the mesh to the rest stay, so that it does not hang
+    in the air.
+    """
     normal = geo.vertex_normals(vertices, np.asarray(body.faces))[np.asarray(body.faces)[np.maximum(attached.face, 0)]]
     normal = (normal * attached.bary[..., None]).sum(2)
     h, w = parts.label.shape
     cols, rows = np.meshgrid(np.arange(w) + 0.5, np.arange(h) + 0.5)
     point = geo.unproject(camera, cols.ravel(), rows.ravel(), attached.depth.ravel())
     facing = geo.facing_camera(point, normal.reshape(-1, 3), camera).reshape(h, w)
-    arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    hand = arm_segments(body)[np.maximum(attached.face, 0)] == HAND  # full of steep places, and seldom turned over
+    arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & ~hand
     loose = arm & parts.loose & (alpha >= FAINT)
     held = ndimage.binary_dilation(loose, iterations=round(HOLD * h / 1024)) if loose.any() else loose
     return arm & np.where(parts.loose, alpha < FAINT, (facing < STEEP) & ~held)
