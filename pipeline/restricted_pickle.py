@@ -338,6 +338,7 @@ def _operations() -> dict[int, Callable[[_Machine], None]]:
         b"C": lambda m: m.stack.append(m.take(m.number("B"))),
         b"B": lambda m: m.stack.append(m.take(m.number("I"))),
         b"\x8e": lambda m: m.stack.append(m.take(m.number("Q"))),
+        b"\x96": lambda m: m.stack.append(m.take(m.number("Q"))),
         b")": push(tuple),
         b"t": lambda m: m.stack.append(tuple(m.since_mark())),
         b"\x85": lambda m: m.tuple_of(1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -123,11 +124,14 @@ def test_show(tmp_path, turn, monkeypatch):
     assert any("SMPLX_MODEL" in note for note in clip.meta["notes"])
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_show_pickles_are_read_without_unpickling(tmp_path, protocol):
     motion = walk(np.random.default_rng(4))
     content = {**show(motion), "width": np.int64(1280), "nested": {"a": [1]}, "names": np.array(["x"])}
     content["body_pose_axis"] = np.asfortranarray(content["body_pose_axis"].astype(np.float32))
+    content["objects"] = np.array([{"a": 1}, None], dtype=object)
+    content["jaw_pose"].flags.writeable = False
+    content = content if protocol % 2 else OrderedDict(content)
     (tmp_path / "s.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
     clip = get_motion(tmp_path / "s.pkl")
     check_upright(clip, motion)
@@ -166,11 +170,12 @@ def test_show_hands_come_from_the_licensed_basis_where_there_is_one(tmp_path, mo
     assert np.allclose(clip.left_hand_pose[0].ravel(), expected, atol=1e-5)
 
 
-def test_talkshow_output(tmp_path):
+@pytest.mark.parametrize("batched", [False, True])
+def test_talkshow_output(tmp_path, batched):
     motion = walk(np.random.default_rng(6))
     columns = ("jaw", "eyes", "root", "body", "hands")
     values = np.concatenate([*(motion[k] for k in columns), np.ones((F, 100))], axis=1)
-    np.save(tmp_path / "t.npy", values)
+    np.save(tmp_path / "t.npy", values[None] if batched else values.astype(np.float32))
     clip = read_motion(tmp_path / "t.npy")
     assert clip.fps == 30 and len(clip) == F
     assert np.allclose(clip.body_pose.reshape(F, 63), motion["body"], atol=1e-6)
@@ -191,6 +196,45 @@ def test_a_long_recording_is_resampled(tmp_path):
     np.savez(tmp_path / "long.npz", poses=poses, trans=np.zeros((frames, 3), np.float32), mocap_framerate=120.0)
     clip = read_motion(tmp_path / "long.npz")
     assert clip.fps == 30 and len(clip) == frames // 4
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"poses": "float16"},
+        {"poses": "big-endian"},
+        {"poses": "by joint"},
+        {"mocap_frame_rate": np.array([120], np.int32), "gender": np.array("male"), "betas": np.zeros(300)},
+        {"gender": np.array(b"female"), "surface_model_type": np.array({}, dtype=object), "trans": np.zeros((1, 3))},
+        {"labels": np.array([None, "x"], dtype=object), "dmpls": np.full((3, 8), np.nan), "marker_data": np.zeros(0)},
+    ],
+    ids=["half precision", "big-endian", "by joint", "rate as array", "held place", "fields of no use"],
+)  # fmt: skip
+def test_what_real_files_vary_in_is_read(tmp_path, change):
+    arrays = amass(turned(walk(np.random.default_rng(10)), Z_UP))
+    form = change.get("poses")
+    kinds = {"float16": np.float16, "big-endian": ">f8"}
+    if form:
+        poses = arrays["poses"].astype(kinds.get(form, np.float64))
+        change = {"poses": poses.reshape(F, 55, 3) if form == "by joint" else poses}
+    np.savez_compressed(tmp_path / "a.npz", **{**arrays, **change})
+    clip = read_motion(tmp_path / "a.npz")
+    assert len(clip) == F and clip.fps == 120
+    assert np.allclose(clip.body_pose.reshape(F, 63), arrays["poses"][:, 3:66], atol=2e-3)
+
+
+def test_a_joint_that_is_wound_up_for_a_moment_is_read(tmp_path):
+    arrays = amass(walk(np.random.default_rng(11)))
+    poses = np.repeat(arrays["poses"], 10, axis=0)
+    poses[5, 30:33] *= 1 + 4 * np.pi / np.linalg.norm(poses[5, 30:33])  # two turns more, the same rotation
+    np.savez(tmp_path / "a.npz", **{**arrays, "poses": poses, "trans": np.zeros((len(poses), 3))})
+    clip = read_motion(tmp_path / "a.npz")
+    assert np.allclose(clip.body_pose[5, 9], clip.body_pose[4, 9], atol=1e-4)
+
+
+def test_a_recording_faster_than_clips_may_be_is_resampled(tmp_path):
+    np.savez(tmp_path / "a.npz", **{**amass(walk(np.random.default_rng(12))), "mocap_frame_rate": 480.0})
+    assert read_motion(tmp_path / "a.npz").fps == 30
 
 
 @pytest.mark.parametrize(

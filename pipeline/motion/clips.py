@@ -29,8 +29,10 @@ MAX_MEMBERS = 64
 N_ARKIT = 52
 MAX_EXPRESSION = 300
 MAX_META_CHARS = 20_000
-MAX_ANGLE = 2.2 * np.pi
-"""Larger rotation vectors than this are not radians (a rotation needs no more than pi; unrolled ones reach 2 pi)."""
+MAX_ANGLE, MAX_WOUND, MANY = 2.2 * np.pi, 8.0 * np.pi, 0.03
+"""Rotation vectors longer than the first are not radians when they are many (a rotation needs no more than pi, unrolled
+ones reach 2 pi), or when one is longer than the second: solvers leave a joint wound up by some turns now and then.
+Share of a joint's frames that is many."""
 MAX_TRAVEL = 1_000.0
 """Metres; further from the origin than this is not metres."""
 
@@ -128,14 +130,14 @@ def check_frames(frames: int, where: str) -> None:
         raise PipelineError(f"{where} has {frames} frames, a motion needs 1 to {MAX_FRAMES}: cut or export it again.")
 
 
-def check_fps(fps: Any, where: str) -> float:
-    """``fps`` as a float, or :class:`PipelineError` unless it is one number in 1..240."""
+def check_fps(fps: Any, where: str, highest: float = MAX_FPS) -> float:
+    """``fps`` as a float, or :class:`PipelineError` unless it is one number in 1..``highest``."""
     value = np.asarray(fps)
     if value.size != 1 or value.dtype.kind not in "fiu":
         raise PipelineError(f"The frame rate of {where} is not one number: set it to the frames per second.")
     rate = float(value.reshape(()))
-    if not (np.isfinite(rate) and MIN_FPS <= rate <= MAX_FPS):
-        raise PipelineError(f"The frame rate of {where} is {rate:g}, it must be 1 to 240 frames per second.")
+    if not (np.isfinite(rate) and MIN_FPS <= rate <= highest):
+        raise PipelineError(f"The frame rate of {where} is {rate:g}, it must be 1 to {highest:g} frames per second.")
     return rate
 
 
@@ -143,15 +145,16 @@ def check_radians(rotations: Iterable[tuple[str, Array]], where: str) -> None:
     """Refuse rotation vectors that are plainly degrees.
 
     Args:
-        rotations: pairs of name and (..., 3) rotation vectors.
+        rotations: pairs of name and (F, ..., 3) rotation vectors.
         where: file name for the message.
 
     Raises:
-        PipelineError: a rotation longer than 2.2 pi.
+        PipelineError: rotations longer than 2.2 pi in more than 3 % of a joint's frames, or one longer than 8 pi.
     """
     for name, array in rotations:
-        largest = float(np.linalg.norm(array, axis=-1).max(initial=0.0))
-        if largest > MAX_ANGLE:
+        angles = np.linalg.norm(array, axis=-1)
+        largest = float(angles.max(initial=0.0))
+        if largest > MAX_WOUND or (largest > MAX_ANGLE and float((angles > MAX_ANGLE).mean(axis=0).max()) > MANY):
             raise PipelineError(
                 f"The rotations {name} of {where} reach {largest:.0f}, which looks like degrees: "
                 "convert them to radians."

@@ -75,11 +75,13 @@ def _encode(arguments: tuple) -> bytes:
 def _policy() -> Policy:
     calls: dict[str, Callable[[tuple], Any]] = {
         "numpy.dtype": lambda a: _Number(a[0] if a else None),
+        "collections.OrderedDict": _ordered,
         "_codecs.encode": _encode,
     }
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        calls[f"{module}._reconstruct"] = _reconstruct
-        calls[f"{module}.scalar"] = _scalar
+    for module in ("numpy.core", "numpy._core"):
+        calls[f"{module}.multiarray._reconstruct"] = _reconstruct
+        calls[f"{module}.multiarray.scalar"] = _scalar
+        calls[f"{module}.numeric._frombuffer"] = _from_buffer
     return Policy(calls=calls, symbols=frozenset({"numpy.ndarray"}))
 
 
@@ -87,6 +89,22 @@ def _reconstruct(arguments: tuple) -> _Array:
     if not arguments or not (isinstance(arguments[0], Symbol) and arguments[0].name == "numpy.ndarray"):
         raise RefusedPickleError("The motion file makes something that is no array and was refused.")
     return _Array()
+
+
+def _from_buffer(arguments: tuple) -> _Array:
+    """An array as protocol 5 writes it: bytes, number type, shape, order."""
+    if len(arguments) != 4:
+        raise DamagedPickleError("The motion file is damaged: export the motion again.")
+    raw, number, shape, order = arguments
+    array = _Array()
+    array.value = _array(shape, number, order == "F", raw)
+    return array
+
+
+def _ordered(arguments: tuple) -> dict:
+    if arguments:
+        raise RefusedPickleError("The motion file makes a dictionary in an unusual way and was refused.")
+    return {}
 
 
 def open_pickle(path: str | Path) -> dict[str, Callable[[], Array]]:

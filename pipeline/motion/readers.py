@@ -18,6 +18,8 @@ import numpy as np
 from ..types import Array, MotionClip, PipelineError
 from .authoring.hands import hand_pose
 from .clips import (
+    MAX_ANGLE,
+    MAX_FPS,
     MAX_FRAMES,
     N_ARKIT,
     check_fps,
@@ -36,6 +38,8 @@ from .skeleton import FINGERS
 MAX_RAW_FRAMES = 160_000
 """Frames read before resampling: ten minutes and more of 240 frames per second."""
 LONG_CLIP_FPS = 30.0
+MAX_RAW_FPS = 2000.0
+"""Fastest recording that is read; what is faster than a clip may be is resampled."""
 MAX_NPY_BYTES = 256 * 2**20
 
 Members = dict[str, Callable[[], Array]]
@@ -147,7 +151,7 @@ def _from_split(members: Members, where: str) -> dict[str, Array]:
 def _rate(members: Members, where: str) -> float:
     for name in ("mocap_frame_rate", "mocap_framerate", "fps"):
         if name in members:
-            rate = check_fps(members[name](), where)
+            rate = check_fps(members[name](), where, MAX_RAW_FPS)
             return float(round(rate)) if abs(rate - round(rate)) < 0.01 else rate
     raise PipelineError(f"{where} does not say its frame rate: add mocap_frame_rate to the file.")
 
@@ -237,6 +241,8 @@ def _talkshow_output(path: Path) -> _Raw:
         raise PipelineError(
             f"{path.name} is not a plain number array: save the motion as .npz or .npy arrays."
         ) from error
+    if isinstance(array, np.ndarray) and array.ndim == 3 and len(array) == 1:
+        array = array[0]
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] != 265:
         raise PipelineError(f"{path.name} should have shape (frames, 265) as TalkSHOW writes it: use .npz otherwise.")
     values = numeric(np.array(array), "motion", path.name)
@@ -258,6 +264,7 @@ def _finish(raw: _Raw, path: Path) -> MotionClip:
     check_radians(((k, v.reshape(frames, -1, 3)) for k, v in raw.fields.items() if k != "transl"), where)
     if not 1 <= frames <= MAX_RAW_FRAMES:
         raise PipelineError(f"{where} has {frames} frames, a motion needs 1 to {MAX_RAW_FRAMES}: cut it.")
+    raw.fields = {k: v if k == "transl" else _unwound(v) for k, v in raw.fields.items()}
     zeros = np.zeros((frames, 3))
     eyes = raw.fields.get("eyes", np.zeros((frames, 6)))
     orient, transl = _upright(raw, raw.fields["global_orient"], raw.fields.get("transl", zeros))
@@ -277,14 +284,17 @@ def _finish(raw: _Raw, path: Path) -> MotionClip:
         expression_space=raw.expression_space,
         meta={"name": path.stem, "source": raw.family, "licence": "as the source's", "notes": raw.notes},
     )
-    if frames > MAX_FRAMES:
+    if frames > MAX_FRAMES or raw.fps > MAX_FPS:
         clip = resample(clip, LONG_CLIP_FPS)
         clip.meta["notes"].append(f"resampled to {LONG_CLIP_FPS:g} frames per second")
     return validate(clip, where)
 
 
 def _common_length(raw: _Raw, where: str) -> int:
-    """Number of frames; arrays that differ by a frame or two are cut to the shortest."""
+    """Number of frames; arrays that differ by a frame or two are cut to the shortest, single rows hold throughout."""
+    whole = len(raw.fields.get("body_pose", ()))
+    raw.fields = {k: _held(v, whole) for k, v in raw.fields.items()}
+    raw.expression = None if raw.expression is None else _held(raw.expression, whole)
     lengths = [len(v) for v in raw.fields.values()] + ([] if raw.expression is None else [len(raw.expression)])
     frames = min(lengths)
     if frames == 0 or "global_orient" not in raw.fields or "body_pose" not in raw.fields:
@@ -296,6 +306,22 @@ def _common_length(raw: _Raw, where: str) -> int:
     raw.fields = {k: v[:frames] for k, v in raw.fields.items()}
     raw.expression = None if raw.expression is None else raw.expression[:frames]
     return frames
+
+
+def _unwound(rotations: Array) -> Array:
+    """Rotation vectors (F, 3 n) without the turns that a solver left in single frames."""
+    vectors = rotations.reshape(len(rotations), -1, 3)
+    wound = np.linalg.norm(vectors, axis=-1) > MAX_ANGLE
+    if not wound.any():
+        return rotations
+    vectors = vectors.copy()
+    vectors[wound] = matrix_to_aa(aa_to_matrix(vectors[wound]))
+    return vectors.reshape(rotations.shape)
+
+
+def _held(rows: Array, frames: int) -> Array:
+    """A single row for every frame; anything else as it is."""
+    return np.repeat(rows, frames, axis=0) if len(rows) == 1 else rows
 
 
 def _upright(raw: _Raw, orient: Array, transl: Array) -> tuple[Array, Array]:
