@@ -97,6 +97,19 @@ def test_a_sleeve_at_the_edge_of_the_photo_belongs_to_the_arm(body, params, came
         assert (segments[unseen] != arms.FOREARM).all() == seen
 
 
+def test_a_half_seen_wrist_counts_where_the_picture_shows_one_sleeve(body, params, camera):
+    """A bent arm whose keypoints are in doubt, and the same arm with something dark held before the forearm."""
+    hits = geo.cast(tuck._posed(body, params)[0], body.faces.numpy(), camera)
+    image = np.where(arms.face_skin(body, hits)[..., None], [0.8, 0.6, 0.5], [0.9, 0.4, 0.1]).astype(np.float32)
+    segments, valid = arms.arm_segments(body), np.ones((512, 288), bool)
+    on_forearm = (hits.face >= 0) & (geo.face_groups(body) > 0)[hits.face] & (segments == arms.FOREARM)[hits.face]
+    held = np.where(on_forearm[..., None], np.float32(0.05), image)
+    for picture, score, seen in ((image, 0.45, True), (held, 0.45, False), (image, 0.2, False), (held, 0.9, True)):
+        unseen = tuck.unseen_faces(body, params, camera, picture, seen_wrists(body, params, camera, score), valid)
+        assert (segments[unseen] == arms.HAND).any()
+        assert (segments[unseen] != arms.FOREARM).all() == seen
+
+
 def test_smile_hangs_on_the_upper_teeth(body, camera):
     vertices = body.v_template.numpy()
     head = Camera.frontal(200, 200, focal=1500.0, distance=1.0)

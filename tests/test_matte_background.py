@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.perceive.background import find_hole, inpaint_background, spread
+from pipeline.perceive.background import find_hole, inpaint_background, mirrored, spread
 from pipeline.perceive.matte import inpaint_background as same_function
 
 
@@ -35,7 +35,7 @@ def test_person_is_gone() -> None:
 def test_nothing_else_changes_and_nothing_is_random() -> None:
     image, alpha, _ = scene()
     filled = inpaint_background(image, alpha)
-    away = ~find_hole(alpha, None)
+    away = ~find_hole(alpha)
     assert np.array_equal(filled[away], image[away]) and away.mean() > 0.5
     assert np.array_equal(filled, inpaint_background(image, alpha))
     assert same_function is inpaint_background
@@ -48,12 +48,30 @@ def test_padding_is_filled_too() -> None:
     striped = image.copy()
     striped[:60] = np.random.default_rng(0).random((1, 144, 3))
     filled = inpaint_background(striped, alpha, valid)
-    assert np.abs(filled[:56] - true[:56]).mean() < 0.06
+    assert np.abs(filled[:60] - true[:60]).mean() < 0.06
+    assert filled.shape == image.shape and filled.min() >= 0 and filled.max() <= 1
+
+
+def test_padding_mirrors_the_photo_and_loses_focus_with_the_distance() -> None:
+    photo = np.random.default_rng(1).random((80, 60, 3)).astype(np.float32)
+    box = (slice(40, 120), slice(0, 60))
+    whole = mirrored(photo, box, (160, 60))
+    assert np.array_equal(whole[box], photo)
+    near, far = np.abs(whole[39] - photo[0]).mean(), np.abs(whole[0] - photo[39]).mean()
+    assert near < 0.05 < far, "the first row is the mirror image, the last one a blur"
+    assert whole[:8].std() < 0.25 * photo.std()
+    assert np.allclose(whole[:30].mean(), photo.mean(), atol=0.03)
+
+
+def test_more_padding_than_photo() -> None:
+    photo = np.random.default_rng(2).random((10, 60, 3)).astype(np.float32)
+    whole = mirrored(photo, (slice(75, 85), slice(0, 60)), (160, 60))
+    assert np.isfinite(whole).all() and np.array_equal(whole[75:85], photo)
 
 
 def test_matte_is_grown_so_that_no_rim_stays() -> None:
     _, alpha, _ = scene()
-    hole = find_hole(0.05 * alpha, None)
+    hole = find_hole(0.05 * alpha)
     rows, columns = np.nonzero(alpha)
     assert hole[rows.min() - 2, 72] and hole[200, columns.min() - 2] and not hole[10, 10]
 
@@ -82,6 +100,6 @@ def test_small_gaps_are_painted_over_and_large_ones_kept() -> None:
     alpha = np.zeros((512, 288), np.float32)
     alpha[100:, 60:230] = 1
     alpha[300:316, 100:116] = alpha[300:400, 150:200] = 0
-    hole = find_hole(alpha, None)
+    hole = find_hole(alpha)
     assert hole[308, 108] and not hole[350, 175]
     assert not hole[:60].any()

@@ -31,8 +31,10 @@ TOLERATED = 0.25
 """Share of an unseen part's vertices in sight that ends the search, and up to which the pose is left alone."""
 EDGE = 0.06
 """Share of the picture's height: a wrist that is found this near to the photo's edge may as well be beyond it."""
-SEEN = 0.5
-"""Visibility above which a keypoint counts as seen."""
+SEEN, HALF_SEEN = 0.5, 0.35
+"""Visibility above which a keypoint counts as seen, and from which on the picture decides."""
+SAME_SLEEVE = 0.65
+"""Share of a forearm's pixels with colours of the upper arm from which on the picture shows it."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ def unseen_faces(
     """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
 
     A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
-    the hand is, when the wrist is visible, or when it runs from a visible elbow to the edge of the photo or beyond.
+    the hand is, when the wrist is visible, when it runs from a visible elbow to the edge of the photo or beyond, or
+    when the wrist is half visible and the picture shows one sleeve from shoulder to wrist.
 
     Args:
         image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
@@ -70,25 +73,26 @@ def unseen_faces(
     hits = geo.cast(_posed(body, params)[0], np.asarray(body.faces), camera)
     face = arms.face_skin(body, hits) & valid
     for side, hand in ((LEFT, detections.left_hand), (RIGHT, detections.right_hand)):
-        part = (groups == side.group) & (segments == arms.HAND)
-        pixels = (hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid
-        if hand is not None or looks_like_skin(image, pixels, face):
+        parts = [(groups == side.group) & (segments == s) for s in (arms.HAND, arms.FOREARM, arms.UPPER)]
+        shows = [(hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid for part in parts]
+        if hand is not None or looks_like(image, shows[arms.HAND], face):
             continue
-        out |= part
+        out |= parts[arms.HAND]
         wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
         leaves = not _inside(wrist, valid, EDGE * len(valid)) and _inside(elbow, valid) and elbow[2] > SEEN
-        if not leaves and not (_inside(wrist, valid) and wrist[2] > SEEN):
-            out |= (groups == side.group) & (segments == arms.FOREARM)
+        sleeve = wrist[2] > HALF_SEEN and looks_like(image, shows[arms.FOREARM], shows[arms.UPPER], SAME_SLEEVE)
+        if not leaves and not (_inside(wrist, valid) and (wrist[2] > SEEN or sleeve)):
+            out |= parts[arms.FOREARM]
     return out
 
 
-def looks_like_skin(image: Array, pixels: Array, face: Array, share: float = 0.45) -> bool:
-    """Whether at least ``share`` of ``pixels`` (H, W) bool have colours that are common in ``face`` (H, W) bool."""
-    if pixels.sum() < 30 or face.sum() < 100:
+def looks_like(image: Array, pixels: Array, sample: Array, share: float = 0.45) -> bool:
+    """Whether at least ``share`` of ``pixels`` (H, W) bool have colours that are common in ``sample`` (H, W) bool."""
+    if pixels.sum() < 30 or sample.sum() < 100:
         return False
     lab = arms.lab_image(image, 0.7)
-    histogram = arms.color_histogram(lab[face])
-    common = 0.5 * np.quantile(histogram[arms.color_bins(lab[face])], 0.2)
+    histogram = arms.color_histogram(lab[sample])
+    common = 0.5 * np.quantile(histogram[arms.color_bins(lab[sample])], 0.2)
     return bool((histogram[arms.color_bins(lab[pixels])] >= common).mean() > share)
 
 

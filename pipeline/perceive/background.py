@@ -3,7 +3,8 @@
 The avatar moves, so the place where the person stood becomes visible at its edges, and the padding of the crop is shown
 all the time. The fill need not be true, only plausible and quiet: patches of the surroundings are copied coarse to fine
 (Wexler et al., "Space-Time Completion of Video", 2007, with the random search of Barnes et al., "PatchMatch", 2009),
-preferring patches from the same height, and the finest grain of their sources is laid on top.
+preferring patches from the same height, and the finest grain of their sources is laid on top. The padding shows the
+photo's mirror image, ever more out of focus with the distance.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ LEVELS = (48, 96, 192)
 ROUNDS = (12, 8, 4)
 HALF = 3
 """Patches are 2 * HALF + 1 pixels wide."""
+TRIM = 3
+"""Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
+DEFOCUS = 0.2
+"""Blur of the padding: standard deviation in pixels for each pixel of distance from the photo."""
 SAME_HEIGHT = 0.6
 """Cost of taking a patch from another height, per squared part of the picture's height, against colour error."""
 
@@ -33,22 +38,69 @@ def inpaint_background(image: Array, alpha: Array, valid: Array | None = None, s
     Args:
         image: (H, W, 3) float32 in 0..1.
         alpha: (H, W) matte in 0..1.
-        valid: (H, W) bool; False where the crop is padding, which is filled as well.
+        valid: (H, W) bool, the rectangle that the photo fills; the padding around it is filled as well.
         seed: of the random search.
 
     Returns:
         (H, W, 3) float32 in 0..1; equal to ``image`` away from the person and the padding.
     """
-    image = np.asarray(image, np.float32)
-    hole = find_hole(alpha, valid)
+    image, alpha = np.asarray(image, np.float32), np.asarray(alpha, np.float32)
+    if valid is None or valid.all() or not valid.any():
+        return _paint_over(image, alpha, seed)
+    inner = _inner_box(valid)
+    photo = _paint_over(np.ascontiguousarray(image[inner]), alpha[inner], seed)
+    return mirrored(photo, inner, valid.shape)
+
+
+def _inner_box(valid: Array) -> tuple[slice, slice]:
+    """The photo's rows and columns, trimmed where there is padding beside them."""
+    sides = []
+    for axis in (1, 0):
+        used = np.flatnonzero(valid.any(axis))
+        first, last, size = int(used[0]), int(used[-1]) + 1, valid.shape[1 - axis]
+        trim = min(TRIM, (last - first - 1) // 2)
+        sides.append(slice(first + trim * (first > 0), last - trim * (last < size)))
+    return sides[0], sides[1]
+
+
+def mirrored(photo: Array, box: tuple[slice, slice], shape: tuple[int, ...]) -> Array:
+    """Continue a photo beyond its edges by its mirror image, blurred in proportion to the distance.
+
+    Args:
+        photo: (h, w, 3) float32, which fills ``box`` of the result. shape: (H, W) of the result.
+    """
+    (rows, row_gap), (columns, column_gap) = (_reflect(side, size) for side, size in zip(box, shape, strict=True))
+    sigma = DEFOCUS * np.hypot(row_gap[:, None], column_gap[None]).astype(np.float32)
+    level = np.log2(np.maximum(sigma, 0.5)) + 1
+    sharp = photo[rows][:, columns]
+    out, blurred = sharp, sharp
+    for step in range(1, int(np.ceil(level.max())) + 1):
+        width = 0.5 * 2.0**step
+        small = cv2.resize(sharp, None, fx=min(1, 2 / width), fy=min(1, 2 / width), interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), width * small.shape[1] / shape[1], borderType=cv2.BORDER_REFLECT)
+        previous, blurred = blurred, cv2.resize(small, shape[1::-1], interpolation=cv2.INTER_CUBIC)
+        share = np.clip(level - (step - 1), 0, 1)[..., None]
+        out = np.where(share > 0, previous + share * (blurred - previous), out)
+    return out
+
+
+def _reflect(side: slice, size: int) -> tuple[Array, Array]:
+    """Mirror pixel within ``side``, counted from its start, and distance from it, of each of ``size`` pixels on an axis."""
+    position = np.arange(size)
+    length = side.stop - side.start
+    turn = np.mod(position - side.start, 2 * length)
+    distance = np.maximum(np.maximum(side.start - position, position - side.stop + 1), 0)
+    return np.where(turn < length, turn, 2 * length - 1 - turn), distance
+
+
+def _paint_over(image: Array, alpha: Array, seed: int) -> Array:
+    """Fill the hole that the person leaves, (H, W, 3)."""
+    hole = find_hole(alpha)
     if not hole.any():
         return image.copy()
     smooth = spread(image, ~hole)
     small, offsets = _complete(smooth, hole, seed)
-    if offsets is None:
-        filled = smooth
-    else:
-        filled = _with_grain(image, hole, small, offsets)
+    filled = smooth if offsets is None else _with_grain(image, hole, small, offsets)
     filled = _matched(filled, image, hole)
     rim = np.clip(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / 12, 0, 1)[..., None]
     filled = rim * filled + (1 - rim) * smooth
@@ -68,14 +120,12 @@ def _matched(filled: Array, image: Array, hole: Array) -> Array:
     return filled + shift * np.exp(-depth)[..., None]
 
 
-def find_hole(alpha: Array, valid: Array | None) -> Array:
-    """Where to paint, (H, W) bool: the matte, well grown, its small gaps (often fingers), and the padding."""
+def find_hole(alpha: Array) -> Array:
+    """Where to paint, (H, W) bool: the matte, well grown, and its small gaps (often fingers)."""
     radius = max(2, round(GROW * alpha.shape[0]))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
     hole = cv2.dilate((alpha > 0.02).astype(np.uint8), disc)
     hole = cv2.morphologyEx(hole, cv2.MORPH_CLOSE, disc)
-    if valid is not None:
-        hole = np.maximum(hole, cv2.dilate((~valid).astype(np.uint8), np.ones((7, 7), np.uint8)))
     count, pieces, stats, _ = cv2.connectedComponentsWithStats(1 - hole)
     small = stats[:, cv2.CC_STAT_AREA] < SMALL_GAP * hole.size
     return (hole > 0) | (small[pieces] if count > 2 else False)
