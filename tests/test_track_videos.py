@@ -10,8 +10,11 @@ import pytest
 
 from pipeline import api
 from pipeline.__main__ import main
+from pipeline.body import load_body
 from pipeline.motion import load_clip
-from pipeline.perceive.track import detect_video
+from pipeline.perceive import targets as T
+from pipeline.perceive.photo import person_height_pixels
+from pipeline.perceive.track import detect_video, track_video
 from pipeline.types import PipelineError
 from pipeline.video import VideoReader, VideoWriter, ffmpeg_path
 
@@ -67,6 +70,17 @@ def test_a_short_video_gives_clip_overlay_and_plot(small, tmp_path, capsys, monk
     assert len(overlay) == 4 and overlay[0].shape == (256, 416, 3)
     difference = np.abs(overlay[0].astype(float) - 255 * wide).mean(axis=-1)
     assert (difference > 60).sum() > 200, "something is drawn"
+
+
+def test_a_seated_speaker_is_met_within_two_percent_with_hands_elbows_and_knees(shared):
+    talk = shared / "media" / "videos" / "A_talk_woman_coat_garden.mp4"
+    found = detect_video(talk, start=5.0, max_seconds=0.2, max_side=960)
+    tracked = track_video(found, load_body(), dense=False)
+    assert {"face", "left_hand", "body"} <= set(tracked.errors) and max(tracked.errors.values()) < 1.5
+    gap = np.linalg.norm(tracked.registration.points - tracked.targets.points.numpy(), axis=-1)[:, T.POSE][:, 11:27]
+    seen = tracked.targets.weights.numpy()[:, T.POSE][:, 11:27] > 0.25
+    height = person_height_pixels(load_body(), tracked.registration, tracked.camera)[:, None]
+    assert (100 * gap / height)[seen].max() < 4.0, "no joint is left behind"
 
 
 def test_smoothing_is_checked_before_the_video_is_read(tmp_path):

@@ -60,6 +60,8 @@ PLAIN_STAGES = (
     Stage(45, 0.016, _ALL, prior=0.7, order=True),
 )
 """For motion alone: no pictures are compared afterwards, so fewer steps do (docs/motion.md)."""
+PLAIN_GAINS = {"weight_body": 3.0, "weight_body_direction": 2.0, "weight_order": 2.0}
+"""Beside hands and face the arms' and legs' points weigh little, and in so few steps they would not arrive."""
 SHAPE_STAGES = (
     Stage(30, 0.04, ("global_orient", "transl")),
     Stage(50, 0.03, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
@@ -308,6 +310,8 @@ def track_video(
         found = detect_video(found, max_seconds=max_seconds, max_side=side, progress=tell)
     window = window or video_window(found, size)
     config = config or RegisterConfig()
+    if not dense:
+        config = replace(config, **{name: gain * getattr(config, name) for name, gain in PLAIN_GAINS.items()})
     camera = photo_camera(size, config)
     cropped = [None if d is None else crop_detections(d, window) for d in found.frames]
     targets = build_targets(cropped, *size)
