@@ -69,6 +69,7 @@ def label_head(
     photo: str | Path | Array,
     driving: Sequence[str | Path],
     *,
+    observation: Observation | None = None,
     body: BodyModel | str | Path | None = None,
     device: str | None = None,
     config: HeadLabelConfig | None = None,
@@ -80,6 +81,7 @@ def label_head(
     Args:
         photo: path or array; as many pixels of the face as there are.
         driving: videos of people talking to the camera; expressions are borrowed from them.
+        observation: what :func:`pipeline.api.observe` returned for this photo; made here when None.
         body: body model or path of one; the machine's default when None.
         device: "cuda" or "cpu"; None takes CUDA where torch sees a card.
         config: settings of the stage. root: where labels are kept; the cache by default.
@@ -103,7 +105,7 @@ def label_head(
         api.check_video(video)
     image = load_photo(photo)
     model = api.get_body(body)
-    observation = api.observe(image, body=model, progress=progress)
+    observation = observation or api.observe(image, body=model, progress=progress)
     tell = progress or (lambda stage, share: None)
     faces = driving_faces(driving, progress=lambda share: tell("driving faces", share))
     network = Portrait4DModel.from_weights(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -40,18 +40,19 @@ def _leaky(a: int, b: int, stride: int = 1) -> tuple[nn.Module, nn.Module]:
 class BackgroundNet(nn.Module):
     """(N, 5, 512, 512) RGB and coordinates -> logits (N, 32, 512, 512)."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        self.input_conv = nn.Sequential(*_leaky(5, 64, stride=2))
-        self.down_conv_1 = nn.Sequential(*_leaky(64, 64), Downsample(64, 128))
-        self.down_conv_2 = nn.Sequential(*_leaky(128, 128), Downsample(128, 256))
-        self.down_conv_3 = nn.Sequential(*_leaky(256, 256), Downsample(256, 512))
-        self.middle = nn.Sequential(*_leaky(512, 512))
-        self.up_conv_1 = nn.Sequential(*_leaky(1024, 256), Upsample(256))
-        self.up_conv_2 = nn.Sequential(*_leaky(512, 128), Upsample(128))
-        self.up_conv_3 = nn.Sequential(*_leaky(256, 64), Upsample(64))
-        self.up_conv_4 = nn.Sequential(*_leaky(128, 64), Upsample(64))
-        self.out_conv = nn.Conv2d(64, 32, 3, padding=1)
+        a, b, c, d = (n // narrow for n in (64, 128, 256, 512))
+        self.input_conv = nn.Sequential(*_leaky(5, a, stride=2))
+        self.down_conv_1 = nn.Sequential(*_leaky(a, a), Downsample(a, b))
+        self.down_conv_2 = nn.Sequential(*_leaky(b, b), Downsample(b, c))
+        self.down_conv_3 = nn.Sequential(*_leaky(c, c), Downsample(c, d))
+        self.middle = nn.Sequential(*_leaky(d, d))
+        self.up_conv_1 = nn.Sequential(*_leaky(2 * d, c), Upsample(c))
+        self.up_conv_2 = nn.Sequential(*_leaky(2 * c, b), Upsample(b))
+        self.up_conv_3 = nn.Sequential(*_leaky(2 * b, a), Upsample(a))
+        self.up_conv_4 = nn.Sequential(*_leaky(2 * a, a), Upsample(a))
+        self.out_conv = nn.Conv2d(a, 32, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         h1 = self.input_conv(x)

@@ -13,8 +13,8 @@ MOTION_TOKENS = 64
 GRID = (32, 32)
 
 
-def _mapping() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(MOTION_DIMS, 512), nn.LeakyReLU(LEAK), nn.Linear(512, 512), nn.LeakyReLU(LEAK))
+def _mapping(dims: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(MOTION_DIMS, dims), nn.LeakyReLU(LEAK), nn.Linear(dims, dims), nn.LeakyReLU(LEAK))
 
 
 class CanonicalEncoder(nn.Module):
@@ -23,20 +23,21 @@ class CanonicalEncoder(nn.Module):
     The neutral half depends on the photo alone: :meth:`neutralise` once per photo, :meth:`express` once per frame.
     """
 
-    def __init__(self, neutral_blocks: int = 4, motion_blocks: int = 4) -> None:
+    def __init__(self, neutral_blocks: int = 4, motion_blocks: int = 4, narrow: int = 1) -> None:
         super().__init__()
-        self.maps = _mapping()
-        self.maps_neutral = _mapping()
-        self.proj_y_neutral = nn.Linear(512, MOTION_TOKENS * DIM)
-        self.proj_y = nn.Linear(512, MOTION_TOKENS * DIM)
-        self.patch_embed = PatchEmbed(256, DIM)
-        self.trans_blocks_neutral = nn.ModuleList(CrossBlock(DIM, HEADS, DIM) for _ in range(neutral_blocks))
-        self.trans_blocks_motion = nn.ModuleList(CrossBlock(DIM, HEADS, DIM) for _ in range(motion_blocks))
+        dim, a, b, c, d = (n // narrow for n in (DIM, 512, 256, 128, 96))
+        self.maps = _mapping(a)
+        self.maps_neutral = _mapping(a)
+        self.proj_y_neutral = nn.Linear(a, MOTION_TOKENS * dim)
+        self.proj_y = nn.Linear(a, MOTION_TOKENS * dim)
+        self.patch_embed = PatchEmbed(b, dim)
+        self.trans_blocks_neutral = nn.ModuleList(CrossBlock(dim, HEADS, dim) for _ in range(neutral_blocks))
+        self.trans_blocks_motion = nn.ModuleList(CrossBlock(dim, HEADS, dim) for _ in range(motion_blocks))
         up = nn.UpsamplingBilinear2d(scale_factor=2)
         self.convs = nn.Sequential(
-            up, nn.Conv2d(256, 128, 3, padding=1), nn.ReLU(),
-            up, nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(128, 96, 3, padding=1),
+            up, nn.Conv2d(b, c, 3, padding=1), nn.ReLU(),
+            up, nn.Conv2d(c, c, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(c, d, 3, padding=1),
         )  # fmt: skip
 
     def neutralise(self, features: Tensor, motion: Tensor, motion_scale: float = 1.0) -> Tensor:
@@ -49,7 +50,7 @@ class CanonicalEncoder(nn.Module):
         Returns:
             (N, 1024, 1024) tokens.
         """
-        keys = self.proj_y_neutral(self.maps_neutral(motion)).unflatten(-1, (MOTION_TOKENS, DIM))
+        keys = self.proj_y_neutral(self.maps_neutral(motion)).unflatten(-1, (MOTION_TOKENS, -1))
         tokens = self.patch_embed(features)
         for block in self.trans_blocks_neutral:
             tokens = block(tokens, keys, GRID, motion_scale)
@@ -65,7 +66,7 @@ class CanonicalEncoder(nn.Module):
         Returns:
             (N, 96, 256, 256).
         """
-        keys = self.proj_y(self.maps(motion)).unflatten(-1, (MOTION_TOKENS, DIM))
+        keys = self.proj_y(self.maps(motion)).unflatten(-1, (MOTION_TOKENS, -1))
         for block in self.trans_blocks_motion:
             tokens = block(tokens, keys, GRID, motion_scale)
         return self.convs(self.low_resolution(tokens))

@@ -8,12 +8,13 @@ from pipeline.labels.portrait4d.layers import LEAK, leaky_convs
 
 
 class DetailEncoder(nn.Module):
-    """(N, 5, 512, 512) RGB and coordinates -> (N, 96, 256, 256)."""
+    """(N, 5, 512, 512) RGB and coordinates -> (N, 96 / narrow, 256, 256)."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        stem = nn.Conv2d(5, 64, 7, stride=2, padding=3)
-        self.encoder = nn.Sequential(stem, nn.LeakyReLU(LEAK), *leaky_convs(64, 96, 96, 96, 96))
+        a, b = 64 // narrow, 96 // narrow
+        stem = nn.Conv2d(5, a, 7, stride=2, padding=3)
+        self.encoder = nn.Sequential(stem, nn.LeakyReLU(LEAK), *leaky_convs(a, b, b, b, b))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.encoder(x)

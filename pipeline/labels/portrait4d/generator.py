@@ -56,19 +56,24 @@ class HeadImage:
 
 
 class Portrait4D(nn.Module):
-    """Portrait4D-v2 at inference. One image at a time; weights come from :mod:`.checkpoint`."""
+    """Portrait4D-v2 at inference. One image at a time; weights come from :mod:`.checkpoint`.
+
+    Args:
+        narrow: divides the width of all hidden layers, for quick toys of the same wiring; 1 is the published network,
+            whose sizes all docstrings state. 32 at most, a power of two.
+    """
 
     w_avg: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
         self.register_buffer("w_avg", torch.zeros(STYLE_DIMS))
-        self.encoder_global = GlobalEncoder()
-        self.encoder_detail = DetailEncoder()
-        self.encoder_canonical = CanonicalEncoder()
-        self.generator_triplane = TriplaneDecoder()
-        self.background = BackgroundNet()
-        self.superresolution = SuperResolution()
+        self.encoder_global = GlobalEncoder(narrow)
+        self.encoder_detail = DetailEncoder(narrow)
+        self.encoder_canonical = CanonicalEncoder(narrow=narrow)
+        self.generator_triplane = TriplaneDecoder(narrow)
+        self.background = BackgroundNet(narrow)
+        self.superresolution = SuperResolution(narrow)
         self.decoder = FieldDecoder()
         self.eval()
 

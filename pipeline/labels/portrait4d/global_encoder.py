@@ -31,15 +31,16 @@ def _stage(blocks: int, a: int, b: int, stride: int = 1, dilation: int = 1) -> n
 
 
 class ResNet34(nn.Module):
-    """(N, 5, H, W) -> (N, 512, H/8, W/8); the last two stages are dilated instead of strided."""
+    """(N, 5, H, W) -> (N, 512 / narrow, H/8, W/8); the last two stages are dilated instead of strided."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(5, 64, 7, stride=2, padding=3, bias=False)
-        self.layer1 = _stage(3, 64, 64)
-        self.layer2 = _stage(4, 64, 128, stride=2)
-        self.layer3 = _stage(6, 128, 256, dilation=2)
-        self.layer4 = _stage(3, 256, 512, dilation=4)
+        a, b, c, d = (n // narrow for n in (64, 128, 256, 512))
+        self.conv1 = nn.Conv2d(5, a, 7, stride=2, padding=3, bias=False)
+        self.layer1 = _stage(3, a, a)
+        self.layer2 = _stage(4, a, b, stride=2)
+        self.layer3 = _stage(6, b, c, dilation=2)
+        self.layer4 = _stage(3, c, d, dilation=4)
 
     def stages(self, x: Tensor) -> list[Tensor]:
         """Outputs of the stem and of the four layers."""
@@ -54,15 +55,16 @@ class ResNet34(nn.Module):
 
 
 class AtrousPyramid(nn.Module):
-    """Five parallel views of the same map (1x1, three dilations, global mean), fused to 256 channels."""
+    """Five parallel views of the same map (1x1, three dilations, global mean), fused to 256 / narrow channels."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        branches = [nn.Sequential(_conv(512, 256, 1))]
-        branches += [nn.Sequential(_conv(512, 256, 3, dilation)) for dilation in (12, 24, 36)]
-        branches.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv(512, 256, 1)))
+        a, b = 512 // narrow, 256 // narrow
+        branches = [nn.Sequential(_conv(a, b, 1))]
+        branches += [nn.Sequential(_conv(a, b, 3, dilation)) for dilation in (12, 24, 36)]
+        branches.append(nn.Sequential(nn.AdaptiveAvgPool2d(1), _conv(a, b, 1)))
         self.convs = nn.ModuleList(branches)
-        self.project = nn.Sequential(_conv(5 * 256, 256, 1))
+        self.project = nn.Sequential(_conv(5 * b, b, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         views = [F.relu(branch(x)).expand(-1, -1, *x.shape[2:]) for branch in self.convs]
@@ -70,12 +72,12 @@ class AtrousPyramid(nn.Module):
 
 
 class GlobalEncoder(nn.Module):
-    """(N, 5, 512, 512) RGB and coordinates -> (N, 256, 64, 64)."""
+    """(N, 5, 512, 512) RGB and coordinates -> (N, 256 / narrow, 64, 64)."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        self.encoder = ResNet34()
-        self.decoder = nn.Sequential(AtrousPyramid(), _conv(256, 256, 3))
+        self.encoder = ResNet34(narrow)
+        self.decoder = nn.Sequential(AtrousPyramid(narrow), _conv(256 // narrow, 256 // narrow, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.decoder(self.encoder(x)))

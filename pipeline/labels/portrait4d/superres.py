@@ -102,10 +102,10 @@ class SynthesisBlock(nn.Module):
 class SuperResolution(nn.Module):
     """32-channel 128^2 feature image -> RGB 512^2, nominally in [-1, 1]."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        self.block0 = SynthesisBlock(32, 256)
-        self.block1 = SynthesisBlock(256, 128)
+        self.block0 = SynthesisBlock(32, 256 // narrow)
+        self.block1 = SynthesisBlock(256 // narrow, 128 // narrow)
 
     def forward(self, features: Tensor, style: Tensor, image: Tensor | None = None) -> Tensor:
         """Args: features (N, 32, 128, 128); style (512,); image (N, 3, 128, 128), by default the first channels."""

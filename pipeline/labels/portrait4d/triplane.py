@@ -15,13 +15,14 @@ PLANES, PLANE_CHANNELS = 3, 32
 class TriplaneDecoder(nn.Module):
     """(N, 96, 256, 256) expression features and (N, 96, 256, 256) details -> (N, 96, 256, 256) planes."""
 
-    def __init__(self) -> None:
+    def __init__(self, narrow: int = 1) -> None:
         super().__init__()
-        self.convs1 = leaky_convs(192, 256, 128)
-        self.patch_embed = PatchEmbed(128, 1024)
-        self.trans_blocks = nn.ModuleList([Block(1024, heads=2, reduction=2)])
-        self.convs2 = leaky_convs(352, 256, 128, 128)
-        self.conv_last = nn.Conv2d(128, PLANES * PLANE_CHANNELS, 3, padding=1)
+        dim, a, b, c = (n // narrow for n in (1024, 256, 128, 96))
+        self.convs1 = leaky_convs(2 * c, a, b)
+        self.patch_embed = PatchEmbed(b, dim)
+        self.trans_blocks = nn.ModuleList([Block(dim, heads=2, reduction=2)])
+        self.convs2 = leaky_convs(a + c, a, b, b)
+        self.conv_last = nn.Conv2d(b, PLANES * PLANE_CHANNELS, 3, padding=1)
 
     def forward(self, expression: Tensor, detail: Tensor) -> Tensor:
         tokens = self.patch_embed(self.convs1(torch.cat([expression, detail], 1)))
