@@ -253,3 +253,92 @@ def test_plans_are_expected_to_fit(vram):
 def test_expectation_agrees_with_the_published_time():
     """35 s at 15 frames per second took the authors 20 minutes."""
     assert 18 < expectation(plan_for(24), 526, 25).minutes < 23
+
+
+# ------------------------------------------------------------------------------- what users of diffusers are used to
+
+
+def test_what_was_fetched_is_found_by_its_name(weights, monkeypatch, tmp_path):
+    import json
+    import shutil
+
+    monkeypatch.setenv("ONESHOT_CACHE", str(tmp_path))
+    base, checkpoint = weights
+    parts = tmp_path / "weights"
+    shutil.copytree(base, parts / "svd-xt-1.1")
+    for kind, name in (("vae", "diffusion_pytorch_model"), ("image_encoder", "model")):
+        file = parts / "svd-xt-1.1" / kind / f"{name}.safetensors"
+        file.rename(file.with_name(f"{name}.fp16.safetensors"))
+    (parts / "svd-xt-1.1" / "fetched.json").write_text(json.dumps({"repo": "x", "commit": "c" * 40, "files": {}}))
+    (parts / "mimicmotion").mkdir()
+    shutil.copy(checkpoint, parts / "mimicmotion" / "MimicMotion_1-1.pth")
+    name = "stabilityai/stable-video-diffusion-img2vid-xt-1-1"
+    pipe = MimicMotionPipeline.from_pretrained(name, revision="c" * 40, torch_dtype=torch.bfloat16)
+    assert pipe.dtype == pipe.unet.dtype == pipe.pose_net.dtype == pipe.vae.dtype == torch.bfloat16
+    with pytest.raises(PipelineError, match="is cccccccccccc and not bbbbbbbbbbbb"):
+        MimicMotionPipeline.from_pretrained(name, revision="b" * 40)
+    with pytest.raises(PipelineError, match="folder has no revision"):
+        MimicMotionPipeline.from_pretrained(base, checkpoint, revision="c" * 40)
+    with pytest.raises(PipelineError, match="Nothing is downloaded here; run"):
+        MimicMotionPipeline.from_pretrained(local_files_only=False)
+
+
+def test_parts_can_be_exchanged(pipe, weights):
+    from diffusers import EulerDiscreteScheduler
+
+    own = EulerDiscreteScheduler.from_config(pipe.scheduler.config)
+    again = MimicMotionPipeline.from_pretrained(*weights, torch_dtype=torch.float32, scheduler=own, vae=pipe.vae)
+    assert again.scheduler is own and again.vae is pipe.vae and set(again.components) == set(pipe.components)
+    with pytest.raises(TypeError, match="knows nothing of safety_checker"):
+        MimicMotionPipeline.from_pretrained(*weights, safety_checker=None)
+
+
+def test_callbacks_of_diffusers(pipe, photo):
+    from diffusers.callbacks import PipelineCallback
+
+    seen = []
+
+    class Watch(PipelineCallback):
+        tensor_inputs = ["noise_pred"]
+
+        def callback_fn(self, pipeline, step, t, tensors):
+            seen.append((pipeline is pipe, step, sorted(tensors)))
+            return tensors
+
+    run(pipe, photo, 2, callback_on_step_end=Watch(cutoff_step_ratio=1.0))
+    assert seen == [(True, 0, ["noise_pred"]), (True, 1, ["noise_pred"])]
+    with pytest.raises(PipelineError, match="no tensor prompt_embeds"):
+        run(pipe, photo, 2, callback_on_step_end_tensor_inputs=("prompt_embeds",))
+
+
+def test_numbers_that_overflow_are_said(pipe, photo, monkeypatch):
+    def overflow(scaled, *rest):
+        return torch.full((len(rest[2]), *scaled.shape[1:]), torch.inf)
+
+    monkeypatch.setattr(pipe, "_call_unet", overflow)
+    with pytest.raises(PipelineError, match="overflowed in half precision"):
+        run(pipe, photo, 2)
+
+
+def test_photo_is_encoded_in_single_precision(weights, photo):
+    """The encoder is known to overflow in half precision (``force_upcast``); what comes after it stays half."""
+    pipe = MimicMotionPipeline.from_pretrained(*weights, torch_dtype=torch.float16)
+    whole = MimicMotionPipeline.from_pretrained(*weights, torch_dtype=torch.float32)
+    pixels = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        near, wanted = pipe._encode(pixels), whole._encode(pixels)
+    assert near.dtype == torch.float32 and pipe.vae.dtype == torch.float16
+    assert (near - wanted).abs().max() < 5e-3 * wanted.abs().max(), "the weights alone were rounded"
+
+
+def test_memory_that_ends_before_the_first_step_is_said(pipe, photo, monkeypatch):
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "_encode", full)
+        with pytest.raises(PipelineError, match="ran out of memory"):
+            run(pipe, photo, 2)
+    monkeypatch.setattr(pipe, "to", full)
+    with pytest.raises(PipelineError, match="ran out of memory"):
+        pipe.apply_plan(MemoryPlan("test", offload=False), "cpu")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,27 @@ def load_checkpoint(path: Path, networks: dict[str, nn.Module], dtype: torch.dty
         part = {k.removeprefix(start): v.to(dtype) for k, v in tensors.items() if k.startswith(start)}
         network.load_state_dict(part, strict=True, assign=True)
         network.requires_grad_(False).eval()
+
+
+def base_folder(name: str | os.PathLike[str] | None, revision: str | None) -> Path:
+    """The folder of Stable Video Diffusion: one on disk, or what was fetched, by name or by default.
+
+    Raises:
+        PipelineError: it was not fetched, or in another revision.
+    """
+    from pipeline.weights import find, require
+
+    svd = find("svd-xt-1.1")
+    if name is not None and (str(name) != svd.source or Path(name).is_dir()):
+        if revision is not None:
+            raise PipelineError("A folder has no revision; leave it out, or name the repository that was fetched.")
+        return Path(name)
+    base, commit = require("svd-xt-1.1"), svd.record().get("commit")
+    if revision is not None and revision != commit:
+        raise PipelineError(
+            f"What was fetched of {svd.source} is {str(commit)[:12]} and not {revision[:12]}; leave the revision out."
+        )
+    return base
 
 
 def load_components(base: Path, checkpoint: Path | None, dtype: torch.dtype, variant: str | None) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from pipeline.labels.mimicmotion import images
 from pipeline.labels.mimicmotion.decoding import decode_chunk
-from pipeline.labels.mimicmotion.loading import load_components
+from pipeline.labels.mimicmotion.loading import base_folder, load_components
 from pipeline.labels.mimicmotion.memory import MemoryPlan
 from pipeline.labels.mimicmotion.posenet import PoseNet
 from pipeline.labels.mimicmotion.tiles import Fusion, frame_tiles
@@ -28,6 +29,8 @@ OutputType = Literal["pt", "np", "pil", "latent"]
 OUT_OF_MEMORY = (
     "The graphics card ran out of memory with the smallest settings; close other programs or use a smaller resolution."
 )
+FETCH = "run `python -m pipeline weights fetch svd-xt-1.1 mimicmotion`"
+OVERFLOW = "The generator's numbers overflowed in half precision; load it with torch_dtype=torch.bfloat16."
 
 
 @dataclass
@@ -93,34 +96,53 @@ class MimicMotionPipeline(DiffusionPipeline):
         *,
         torch_dtype: torch.dtype = torch.float16,
         variant: str | None = "fp16",
+        revision: str | None = None,
+        local_files_only: bool = True,
+        **components: Any,
     ) -> MimicMotionPipeline:
         """Load from local files; nothing is downloaded here.
 
         Args:
             pretrained_model_name_or_path: folder with Stable Video Diffusion 1.1, or what ``save_pretrained`` wrote;
-                None takes what ``python -m pipeline weights fetch svd-xt-1.1`` brought.
+                None, or the repository's name on the Hub, takes what ``python -m pipeline weights fetch svd-xt-1.1``
+                brought.
             checkpoint: ``MimicMotion_1-1.pth`` or its safetensors twin; None takes what ``weights fetch mimicmotion``
                 brought, unless the folder holds all networks itself.
             torch_dtype: of all networks; float16 or bfloat16 on a GPU, float32 on the CPU.
             variant: of Stable Video Diffusion's files.
+            revision: commit of Stable Video Diffusion that must have been fetched; None takes any.
+            local_files_only: as it is always; False is refused, because ``weights fetch`` is where downloads are asked
+                for.
+            components: ready ones in place of those of the files, such as ``scheduler=...``.
 
         Raises:
-            PipelineError: something was not fetched, is damaged, or belongs to another model.
+            PipelineError: something was not fetched, is damaged, or belongs to another model or revision.
+            TypeError: a component that this pipeline does not have.
         """
         from pipeline.weights import require
 
-        base = Path(pretrained_model_name_or_path or require("svd-xt-1.1"))
+        if not local_files_only:
+            raise PipelineError(f"Nothing is downloaded here; {FETCH} first, then leave local_files_only alone.")
+        if foreign := components.keys() - cls._get_signature_keys(cls)[0]:
+            raise TypeError(f"{cls.__name__}.from_pretrained knows nothing of {', '.join(sorted(foreign))}")
+        base = base_folder(pretrained_model_name_or_path, revision)
         if checkpoint is None and not (base / "pose_net").is_dir():
             checkpoint = require("mimicmotion")
-        return cls(**load_components(base, Path(checkpoint) if checkpoint else None, torch_dtype, variant))
+        loaded = load_components(base, Path(checkpoint) if checkpoint else None, torch_dtype, variant)
+        return cls(**{**loaded, **components})
 
     def apply_plan(self, plan: MemoryPlan, device: torch.device | str) -> MimicMotionPipeline:
-        """Place the networks for a memory plan; returns itself."""
+        """Place the networks for a memory plan; returns itself.
+
+        Raises:
+            PipelineError: the card has too little room for the networks.
+        """
         device = torch.device(device)
-        if plan.offload and device.type != "cpu":
-            self.enable_model_cpu_offload(device=device)
-        else:
-            self.to(device)
+        with _memory_explained():
+            if plan.offload and device.type != "cpu":
+                self.enable_model_cpu_offload(device=device)
+            else:
+                self.to(device)
         self._use(plan)
         return self
 
@@ -175,11 +197,13 @@ class MimicMotionPipeline(DiffusionPipeline):
             output_type: see :class:`MimicMotionOutput`.
             callback_on_step_end: called as ``callback(pipeline, step, timestep, tensors)`` after each step; what it
                 returns under "latents" is used on. It may raise to stop.
-            callback_on_step_end_tensor_inputs: "latents" and "noise_pred" are to be had.
+            callback_on_step_end_tensor_inputs: "latents" and "noise_pred" are to be had; a callback with an attribute
+                ``tensor_inputs``, as diffusers' own have, says it itself.
             return_dict: False returns a tuple.
 
         Raises:
-            PipelineError: sizes, tiles or guidance that do not work, or not enough memory for the smallest settings.
+            PipelineError: sizes, tiles, guidance or names of tensors that do not work, not enough memory for the
+                smallest settings, or numbers that overflowed.
         """
         pixels, poses = images.to_pixels(image), images.to_pose_pixels(image_pose)
         size = _check_sizes(pixels, poses, num_inference_steps, start_step, latents)
@@ -187,6 +211,9 @@ class MimicMotionPipeline(DiffusionPipeline):
         frame_tiles(len(poses), plan.tile_size, plan.tile_overlap)
         guidance = _guidance(min_guidance_scale, max_guidance_scale, len(poses))
         pixels, poses = images.pad_to_multiple(pixels), images.pad_to_multiple(poses, "black")
+        wanted = tuple(getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs))
+        if foreign := [name for name in wanted if name not in self._callback_tensor_inputs]:
+            raise PipelineError(f"There is no tensor {foreign[0]}; a callback can have latents and noise_pred.")
         before = self._plan
         try:
             self._use(plan)
@@ -195,11 +222,11 @@ class MimicMotionPipeline(DiffusionPipeline):
             )
             self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
             state = self._start(latents, len(poses), conditions, generator, start_step)
-            state = self._denoise(
-                state, conditions, start_step, callback_on_step_end, callback_on_step_end_tensor_inputs
-            )
+            state = self._denoise(state, conditions, start_step, callback_on_step_end, wanted)
             frames = state[0] if output_type == "latent" else self._decode(state[0], size, output_type)
             used = self._plan
+        except torch.OutOfMemoryError as error:  # where nothing can be made smaller: encoding the photo
+            raise PipelineError(OUT_OF_MEMORY) from error
         finally:
             self._use(before)
             self.maybe_free_model_hooks()
@@ -214,8 +241,7 @@ class MimicMotionPipeline(DiffusionPipeline):
         encoder_type = next(self.image_encoder.parameters()).dtype
         meaning = self.image_encoder(images.clip_input(pixels).to(encoder_type)).image_embeds[:, None]
         noise = randn_tensor(pixels.shape, generator=generator, device=device, dtype=pixels.dtype)
-        noisy = (pixels + ids[2] * noise).to(self.vae.dtype)
-        looks = self.vae.encode(noisy).latent_dist.mode()
+        looks = self._encode(pixels + ids[2] * noise).to(self.vae.dtype)
         return _Conditions(
             torch.cat([torch.zeros_like(meaning), meaning]),
             torch.cat([torch.zeros_like(looks), looks]),
@@ -223,6 +249,16 @@ class MimicMotionPipeline(DiffusionPipeline):
             poses,
             None if guidance is None else guidance.to(device),
         )
+
+    def _encode(self, pixels: Tensor) -> Tensor:
+        """(1, 4, h, w) latents of the photo, in single precision where half would overflow (``force_upcast``)."""
+        upcast = self.vae.dtype == torch.float16 and self.vae.config.force_upcast
+        if not upcast:
+            return self.vae.encode(pixels.to(self.vae.dtype)).latent_dist.mode()
+        try:
+            return self.vae.float().encode(pixels.float()).latent_dist.mode()
+        finally:
+            self.vae.half()
 
     def _start(
         self, latents: Tensor | None, frames: int, conditions: _Conditions, generator: Any, start_step: int
@@ -248,6 +284,8 @@ class MimicMotionPipeline(DiffusionPipeline):
                 scaled = self.scheduler.scale_model_input(latents, t)
                 noise_pred = self._shrinking(MemoryPlan.smaller_step, self._predict, scaled, t, conditions)
                 latents = self.scheduler.step(noise_pred, t, latents, return_dict=False)[0]
+                if not _finite(latents):
+                    raise PipelineError(OVERFLOW)
                 if callback is not None:
                     tensors = {"latents": latents, "noise_pred": noise_pred}
                     changed = callback(self, step, t, {name: tensors[name] for name in wanted})
@@ -313,6 +351,18 @@ class MimicMotionPipeline(DiffusionPipeline):
 
     def _decode_at(self, latents: Tensor, start: int) -> Tensor:
         return decode_chunk(self.vae, latents[start : start + self._plan.decode_chunk], self._plan.decode_bands)
+
+
+@contextlib.contextmanager
+def _memory_explained() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise PipelineError(OUT_OF_MEMORY) from error
+
+
+def _finite(latents: Tensor) -> bool:
+    return bool(torch.isfinite(latents).all())
 
 
 def _with(plan: MemoryPlan, tile_size: int | None, overlap: int | None, decode: int | None) -> MemoryPlan:
