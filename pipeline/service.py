@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from pipeline import heap
 from pipeline.types import PipelineError
 
 if TYPE_CHECKING:
@@ -346,6 +347,8 @@ def in_steps(
             pass
         except BaseException as error:
             news.put(("error", error))
+        finally:
+            heap.give_back()
 
     threading.Thread(target=run, name="work", daemon=True).start()
     end, step = time.monotonic() + deadline, Step("starting", 0.0)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from bad_photos import unreadable_photos
-from browser import FAKE_CAMERA, SOFTWARE_WEBGL, chromium
+from browser import FAKE_CAMERA, SOFTWARE_WEBGL, chromium, film_for_camera
 from running_app import running
 from small_motion import FRAMES, short_clip
 
@@ -398,8 +398,10 @@ def test_the_log_names_no_photo(server):
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium(*SOFTWARE_WEBGL, *FAKE_CAMERA) as running:
+def browser(astronaut_path, tmp_path_factory):
+    """Chromium with a camera that films the astronaut."""
+    film = film_for_camera(astronaut_path, tmp_path_factory.mktemp("camera") / "astronaut.mjpeg")
+    with chromium(*SOFTWARE_WEBGL, *FAKE_CAMERA, film) as running:
         yield running
 
 
@@ -499,6 +501,67 @@ def test_page_by_keyboard(page):
     assert {"fit", "stop", "animate", "delete"} <= seen
 
 
+CONTROLS = {"button", "checkbox", "combobox", "link", "radio", "slider", "spinbutton", "textbox", "tab", "switch"}
+IN_ORDER = ["1. Photo", "Drop an image file here to upload", "Capture from camera", "Use the example photo",
+            "Whose photo is it? (needed)", "Quality", "2. Avatar", "Make the avatar", "Stop", "Avatar id",
+            "Delete my data", "3. Talk", "Motions", "Motion", "Upload your own motion", "Framing", "Background",
+            "Camera and movement", "Make the video", "Stop", "Share the video, or save it"]  # fmt: skip
+
+
+def heard(page) -> list[tuple[str, str]]:
+    """(role, name) of what a screen reader finds, in its order, from chromium's accessibility tree."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    by_id, found = {node["nodeId"]: node for node in nodes}, []
+
+    def walk(node):
+        if not node["ignored"]:
+            found.append((node["role"]["value"], node.get("name", {}).get("value", "")))
+        for child in node.get("childIds", []):
+            if child in by_id:
+                walk(by_id[child])
+
+    walk(nodes[0])
+    return found
+
+
+@pytest.mark.browser
+def test_a_screen_reader_finds_every_control_by_name_and_in_order(browser, server):
+    page = open_page(browser, server)
+    page.wait_for_selector("#motions img")
+    for closed in ("Export: 3D files", "Camera and movement"):
+        page.click(f"text={closed}")
+    page.wait_for_selector("#yaw input[type=range]")
+    found = heard(page)
+    assert sum(role in CONTROLS for role, _ in found) > 50
+    assert [(role, name) for role, name in found if role in {*CONTROLS, "group"} and not name.strip()] == []
+    rest = iter(re.sub(r"[▼◀\s]+$", "", name) for role, name in found if role in {*CONTROLS, "heading", "group"})
+    missing = [wanted for wanted in IN_ORDER if not any(name.startswith(wanted) for name in rest)]
+    assert missing == [], "names in the order of the steps; the first of these is missing or out of place"
+    assert {"status", "contentinfo"} <= {role for role, _ in found}
+    page.close()
+
+
+@pytest.mark.browser
+def test_a_photo_from_the_camera(browser, server):
+    """It is taken as others see the person, not mirrored, and is checked like an uploaded one."""
+    page = open_page(browser, server)
+    page.click("#photo [aria-label='Capture from camera']")
+    page.click("#photo >> text=Click to Access Webcam")
+    page.wait_for_function("document.querySelector('#photo video')?.videoWidth === 640", timeout=60_000)
+    page.click("#photo [aria-label='capture photo']")
+    page.wait_for_selector("#photo img[src*='gradio_api']", timeout=60_000)
+    page.wait_for_selector("#advice >> text=will do", timeout=120_000)
+    left, right = page.evaluate("""() => {
+      const img = document.querySelector("#photo img[src*='gradio_api']"), canvas = document.createElement('canvas');
+      Object.assign(canvas, { width: img.naturalWidth, height: img.naturalHeight });
+      const draw = canvas.getContext('2d');
+      draw.drawImage(img, 0, 0);
+      const light = (x) => draw.getImageData(x, 24, 48, 48).data.reduce((a, b) => a + b) / (48 * 48 * 4);
+      return [light(0), light(canvas.width - 48)]; }""")
+    assert left < right - 40, "the flag's dark blue is on the left"
+    page.close()
+
+
 @pytest.mark.browser
 def test_page_checks_the_photo_and_asks_for_consent(page, astronaut_path):
     page.locator("#photo input[type=file]").set_input_files(str(astronaut_path))
@@ -513,9 +576,10 @@ def test_page_checks_the_photo_and_asks_for_consent(page, astronaut_path):
 
 @pytest.mark.browser
 def test_page_shows_tiers(page):
+    page.wait_for_selector("text=What runs on this machine: embedded: no GPU, no downloads", timeout=60_000)
     page.click("text=What runs on this machine")
     page.wait_for_selector("#tiers table", timeout=60_000)
-    assert "embedded" in page.inner_text("#tiers")
+    assert "MediaPipe" in page.inner_text("#tiers")
 
 
 @pytest.mark.browser

@@ -428,9 +428,11 @@ def report_text(avatar: Any) -> str:
     lines = [f"**{values.get('summary', '')}**"]
     if values.get("not_visible"):
         lines.append(f"Not in the photo and therefore guessed: {', '.join(values['not_visible'])}.")
-    lines += [f"* {hint}" for hint in values.get("hints", [])]
+    hints = [hint for hint in values.get("hints", []) if "not visible" not in hint]  # said in the line before
+    lines += [f"* {hint}" for hint in hints]
     rows = [f"| {name} | {value:g} |" for name, value in values["metrics"].items()]
-    return "\n\n".join(lines) + "\n\n| measure | value |\n|---|---|\n" + "\n".join(rows)
+    table = "\n".join(["| measure | value |", "|---|---|", *rows])
+    return "\n\n".join([*lines, f"<details><summary>In numbers</summary>\n\n{table}\n\n</details>"])
 
 
 def picture_of(avatar: Any, path: Path, yaw: float = 0.0) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+START = Path(__file__).with_name("start.js")
 
 CSS = """
 .gradio-container h1 { text-wrap: balance; }
@@ -29,6 +32,8 @@ CSS = """
   line-height: 1.3; min-height: 2.9em; padding: 2px 4px; white-space: normal; text-align: center; display: grid;
   place-items: center; }
 #advice { min-height: 4.5em; }
+#report .wrap:has(.progress-level) > .progress-text { display: none; }
+#said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 #tiers { min-height: 2em; }
 .motions { display: grid; grid-template-columns: repeat(auto-fill, minmax(92px, 1fr)); grid-auto-rows: max-content;
   gap: 8px; height: 372px; overflow-y: auto; padding: 4px; margin: 0; border: 0; }
@@ -68,41 +73,18 @@ SHARE = """async (video) => {
 }"""
 """Hand the video to the system's share sheet; where there is none, save it. Nothing is uploaded."""
 
+STOPPED = """(report, pictures) => document.querySelector('#report .wrap:not(.hide) .progress-text')
+  ? ['Stopped.', null] : [report, pictures]"""
+"""A fit that is stopped leaves no pictures of itself; what was there before another job was stopped stays."""
 
 PARTS = ("photo", "advice", "consent", "examples", "quality", "seed", "fit", "view", "previews", "report", "avatar_id",
          "motions", "motion", "motion_file", "framing", "label", "video")  # fmt: skip
 """Parts of the page of every kind; the page is complete when all are there."""
 
-_ON_START = """(parts) => {
-  const changed = { childList: true, subtree: true }, body = document.body;
-  const all = (selector) => document.querySelectorAll(selector);
-  const name = () => {
-    all('div.empty[aria-label]:not([role])').forEach((e) => (e.role = 'img'));
-    all('#examples button:not([aria-label])').forEach((e) => (e.ariaLabel = 'Use the example photo'));
-  };
-  new MutationObserver(name).observe(body, changed);
-  name();
-  let quiet = null;
-  const ready = () => { growing.disconnect(); body.classList.add('page-ready'); };
-  const grown = () => {
-    clearTimeout(quiet);
-    if (parts.every((id) => document.getElementById(id))) quiet = setTimeout(ready, 120);
-  };
-  const growing = new MutationObserver(grown);
-  growing.observe(body, changed);
-  grown();
-  setTimeout(ready, 8000);
-}"""
-
 
 def on_start() -> str:
-    """JavaScript that the page runs when it starts.
-
-    Gradio names its empty galleries without giving them a role, and its examples not at all, which screen readers need.
-    And it fetches every kind of component on its own, so that the page would be seen jumping while they come: it is
-    shown when all are there, or after 8 seconds.
-    """
-    return f"() => ({_ON_START})({json.dumps(PARTS)})"
+    """JavaScript that the page runs when it starts: ``start.js`` with the ids of the page's parts."""
+    return f"() => ({START.read_text('utf-8')})({json.dumps(PARTS)})"
 
 
 def theme() -> Any:
@@ -113,6 +95,8 @@ def theme() -> Any:
     return gr.themes.Soft(font=fonts, font_mono=["ui-monospace", "monospace"]).set(
         body_background_fill="*neutral_50",
         block_border_width="1px",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="*neutral_400",
         checkbox_label_background_fill_selected="*primary_600",
         checkbox_label_background_fill_selected_dark="*primary_600",
         block_title_text_color="*neutral_800",

@@ -23,14 +23,16 @@ PHOTO_HELP = (
     "view. Hands that are visible look better than hands that must be guessed."
 )
 BACKGROUNDS = [("the photo's own", "photo"), ("a colour", "colour"), ("transparent (WebM)", "transparent")]
-QUALITIES = [("fast", "fast"), ("default", "default"), ("full (slow)", "full")]
+QUALITIES = [("fast", "fast"), ("default", "default"), ("full", "full")]
 FRAMINGS = [("portrait 9:16", "portrait"), ("square", "square"), ("landscape 16:9", "landscape")]
+TIERS = "What runs on this machine"
 FORMS = [
     ("Gaussian PLY", "ply"), ("avatar file", "avatar"), ("3D web page", "html"), ("poster", "png"), ("GIF", "gif"),
     ("WebP", "webp"),
 ]  # fmt: skip
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "docs" / "images" / "example_photo.jpg"
+DELETED = "**Everything that was kept of you here is deleted.**"
 QUICK = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 """Events that only change the page."""
 LOOK = {"show_progress": "hidden", "concurrency_id": "look", "concurrency_limit": 2, "api_visibility": "private"}
@@ -68,12 +70,12 @@ def _photo_column() -> tuple[Any, Any, list[Any], Any]:
     photo = gr.Image(
         label="Photo of one person", type="filepath", image_mode=None, sources=["upload", "webcam", "clipboard"],
         height=360, elem_id="photo",
+        webcam_options=gr.WebcamOptions(mirror=False),  # it would mirror the photo, not only what one sees
     )  # fmt: skip
     photo.preprocess = _uploaded_path
-    advice = gr.Markdown("", elem_id="advice", container=False)
     consent = gr.Radio(
         choices=[(sentence, basis) for basis, sentence in CONSENT_BASES.items()], label="Whose photo is it? (needed)",
-        elem_id="consent",
+        elem_id="consent", render=False,
     )  # fmt: skip
     if EXAMPLE.is_file():
         gr.Examples(
@@ -81,9 +83,16 @@ def _photo_column() -> tuple[Any, Any, list[Any], Any]:
             label="Or try this one (NASA, public domain)", cache_examples=False,
             run_on_click=True, api_visibility="private", elem_id="examples",
         )  # fmt: skip
-    with gr.Row():
-        quality = gr.Radio(QUALITIES, value="default", label="Quality", elem_id="quality", scale=3, min_width=220)
-        seed = gr.Number(value=0, precision=0, label="Seed", minimum=0, elem_id="seed", scale=1, min_width=80)
+    advice = gr.Markdown("", elem_id="advice", container=False)
+    consent.render()
+    quality = gr.Radio(
+        QUALITIES, value="default", label="Quality", elem_id="quality",
+        info="On two free CPU cores fast takes about 25 seconds, default 45, full many minutes.",
+    )  # fmt: skip
+    seed = gr.Number(
+        value=0, precision=0, label="Seed", minimum=0, elem_id="seed",
+        info="The guessed parts depend on it; the same seed gives the same avatar.",
+    )  # fmt: skip
     return photo, consent, [quality, seed], advice
 
 
@@ -99,10 +108,15 @@ def _avatar_column() -> dict[str, Any]:
             object_fit="contain",
         )  # fmt: skip
     report = gr.Markdown(label="Fit report", elem_id="report")
-    avatar_id = gr.Textbox(label="Avatar id, good for an hour", elem_id="avatar_id", max_lines=1)
-    with gr.Accordion("Take it with you", open=False):
+    avatar_id = gr.Textbox(
+        label="Avatar id", elem_id="avatar_id", max_lines=1,
+        info="Good for an hour after its last use. Paste it here, or give it to a program, to go on with this avatar.",
+    )  # fmt: skip
+    with gr.Accordion("Export: 3D files, web page, pictures", open=False):
         form = gr.Radio(FORMS, value="ply", label="Form", elem_id="form")
-        frame = gr.Number(0, precision=0, minimum=0, label="Frame of the motion (for PLY and poster)", elem_id="frame")
+        frame = gr.Number(
+            0, precision=0, minimum=0, label="Frame of the motion, from 0 (for PLY and poster)", elem_id="frame"
+        )
         export = gr.Button("Export", elem_id="export")
         file = gr.File(label="Exported file", elem_id="exported", interactive=False)
     delete = gr.Button("Delete my data", elem_id="delete")
@@ -133,7 +147,10 @@ def _motion_picker(demo: gr.Blocks) -> Any:
 def _talk_column(demo: gr.Blocks) -> dict[str, Any]:
     gr.Markdown("## 3. Talk\nChoose a motion, or bring your own: a clip (.npz) or a video of somebody moving.")
     motion = _motion_picker(demo)
-    own = gr.File(label="Own motion (instead)", file_types=[".npz", "video"], height=170, elem_id="motion_file")
+    own = gr.File(
+        label="Or your own motion", file_types=[".npz", "video"], height=180,
+        elem_id="motion_file",
+    )  # fmt: skip
     framing = gr.Radio(FRAMINGS, value="portrait", label="Framing", elem_id="framing")
     background = gr.Radio(BACKGROUNDS, value="photo", label="Background", elem_id="background")
     colour = gr.ColorPicker("#ffffff", label="Background colour", elem_id="colour", visible=False)
@@ -145,23 +162,25 @@ def _talk_column(demo: gr.Blocks) -> dict[str, Any]:
         amplitude = gr.Slider(0, 1.5, 1, step=0.1, label="Size of the movement", elem_id="amplitude")
         speed = gr.Slider(0.25, 4, 1, step=0.05, label="Speed of the movement", elem_id="speed")
     label = gr.Checkbox(
-        False, label="Write a visible label onto the video: synthetic", elem_id="label", visible=endpoints.HAS_LABEL
+        False, label="Write “AI-generated” into a corner of the video", elem_id="label", visible=endpoints.HAS_LABEL
     )
-    animate = gr.Button("Make the video", variant="primary", elem_id="animate")
+    with gr.Row():
+        animate = gr.Button("Make the video", variant="primary", elem_id="animate", min_width=120, scale=2)
+        stop = gr.Button("Stop", variant="stop", elem_id="stop_video", min_width=80, scale=1)
     video = gr.Video(
         label="Video", autoplay=True, loop=True, height=480, elem_id="video", interactive=False, buttons=["download"]
     )
-    share = gr.Button("Share the video", elem_id="share", size="sm")
+    share = gr.Button("Share the video, or save it", elem_id="share", size="sm", interactive=False)
     share.click(None, video, None, js=looks.SHARE, api_visibility="private")
     inputs = [motion, own, background, colour, yaw, pitch, orbit, amplitude, framing, speed, label]
     return {"inputs": inputs, "motion": motion, "own": own, "amplitude": amplitude, "speed": speed,
-            "animate": animate, "video": video}  # fmt: skip
+            "animate": animate, "stop": stop, "video": video, "share": share}  # fmt: skip
 
 
 def _tiers(demo: gr.Blocks) -> None:
-    with gr.Accordion("What runs on this machine", open=False):
+    with gr.Accordion(TIERS, open=False, elem_id="tiers_box") as box:
         tiers = gr.Markdown("", elem_id="tiers")
-    demo.load(tiers_text, None, tiers, **QUICK)
+    demo.load(lambda: (gr.Accordion(label=f"{TIERS}: {tiers_summary()}"), tiers_text()), None, [box, tiers], **QUICK)
 
 
 def _connect(
@@ -180,7 +199,12 @@ def _connect(
         endpoints.export, [token, avatar["form"], talk["motion"], avatar["frame"]], avatar["file"], api_name="export",
         **limits.HEAVY,
     )  # fmt: skip
-    avatar["stop"].click(None, cancels=[fitting, animating, exporting], api_visibility="private")
+    running = [fitting, animating, exporting]
+    pictures = [avatar["report"], avatar["previews"]]
+    for stop in (avatar["stop"], talk["stop"]):
+        stop.click(None, cancels=running, api_visibility="private")
+        stop.click(None, pictures, pictures, js=looks.STOPPED, api_visibility="private")
+    animating.success(lambda: gr.Button(interactive=True), None, talk["share"], **QUICK)
     looking = [token, talk["motion"], talk["own"], talk["amplitude"], talk["speed"]]
     drawn = {"fn": view_files, "inputs": looking, "outputs": avatar["view"], **LOOK}
     fitting.success(**drawn)
@@ -188,20 +212,12 @@ def _connect(
     gr.on([*changes, token.submit], trigger_mode="always_last", **drawn)
     photo.change(advice_text, photo, advice, trigger_mode="always_last", **LOOK)
     cleared = [
-        photo,
-        talk["own"],
-        token,
-        avatar["report"],
-        avatar["previews"],
-        avatar["view"],
-        avatar["file"],
-        video,
-        advice,
-    ]
-    avatar["delete"].click(
-        delete_everything, [token, photo, talk["own"]], cleared, show_progress="hidden", concurrency_limit=None,
-        api_visibility="private",
-    )  # fmt: skip
+        photo, talk["own"], token, avatar["report"], avatar["previews"], avatar["view"], avatar["file"], video, advice,
+        talk["share"],
+    ]  # fmt: skip
+    avatar["delete"].click(  # not queued: it works however many wait
+        delete_everything, [token, photo, talk["own"]], cleared, cancels=running, **QUICK
+    )
     _api_only(photo, consent, settings, talk, token)
 
 
@@ -239,17 +255,25 @@ def delete_everything(token: str, photo: str | None, own: str | None) -> tuple[A
     for upload in (photo, own):
         if upload and Path(upload).resolve().is_relative_to(uploads):
             Path(upload).unlink(missing_ok=True)
-    gr.Info("Everything that was kept of you here is deleted.", title="Deleted")
-    return None, None, "", "", None, None, None, None, ""
+    return None, None, "", DELETED, None, None, None, None, "", gr.Button(interactive=False)
 
 
 @lru_cache(maxsize=1)
-def tiers_text() -> str:
-    """Which tier every part runs on here, as Markdown."""
+def _tiers_here() -> list[dict[str, str]]:
     from pipeline import doctor
 
-    parts = doctor.checkup()["parts"]
-    rows = [f"| {row['part']} | {row['tier']} | {row['why']} |" for row in parts]
-    embedded = all(row["tier"] != doctor.FULL for row in parts)
-    first = "**embedded**: no GPU, no downloads." if embedded else "Some parts run on their full tier."
-    return "\n".join([f"{first} Each part and why:", "", "| part | tier | why |", "|---|---|---|", *rows])
+    return doctor.checkup()["parts"]
+
+
+def tiers_summary() -> str:
+    """Which tier runs here, in a few words."""
+    from pipeline import doctor
+
+    full = sum(row["tier"] == doctor.FULL for row in _tiers_here())
+    return f"{full} of {len(_tiers_here())} parts on their full tier" if full else "embedded: no GPU, no downloads"
+
+
+def tiers_text() -> str:
+    """Which tier every part runs on here, and why, as a Markdown table."""
+    rows = [f"| {row['part']} | {row['tier']} | {row['why']} |" for row in _tiers_here()]
+    return "\n".join(["| part | tier | why |", "|---|---|---|", *rows])

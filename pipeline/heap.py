@@ -1,0 +1,26 @@
+"""Gives memory that was freed back to the system, which the C library's allocator does not do by itself.
+
+Every job runs on a thread of its own, and each thread's allocator keeps the gaps that a job leaves behind: after a few
+fits a server held 2.4 GB, of which 1.4 GB were free.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from functools import lru_cache
+
+
+@lru_cache(maxsize=1)
+def _trim() -> Callable[[int], int] | None:
+    """glibc's ``malloc_trim``; None on systems without it (macOS, musl), whose allocators give memory back."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError, TypeError):
+        return None
+
+
+def give_back() -> None:
+    """Hand free pages to the system; takes about 5 ms."""
+    if (trim := _trim()) is not None:
+        trim(0)
