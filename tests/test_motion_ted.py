@@ -129,6 +129,32 @@ def test_dissolves_are_cut_in_their_middle(frames):
     assert len(cuts) == 1 and abs(cuts[0] - (30 + frames / 2)) <= 0.15 * frames + 1
 
 
+def wiped(a: list[np.ndarray], b: list[np.ndarray], start: int, frames: int, turn: float) -> list[np.ndarray]:
+    """The second video comes in behind a straight edge that goes in the direction ``turn`` (degrees)."""
+    rows, columns = np.mgrid[: a[0].shape[0], : a[0].shape[1]]
+    way = np.cos(np.radians(turn)) * columns + np.sin(np.radians(turn)) * rows
+    way = (way - way.min()) / np.ptp(way)
+    return [np.where((way < (i - start) / frames)[..., None], y, x) for i, (x, y) in enumerate(zip(a, b, strict=True))]
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 225])
+@pytest.mark.parametrize("frames", [8, 20, 40])
+def test_wipes_are_cut_in_their_middle(frames, turn):
+    cuts = find_cuts(wiped(speaking(4, 100), speaking(5, 100), 30, frames, turn), 25.0)
+    assert len(cuts) == 1 and abs(cuts[0] - (30 + frames / 2)) <= 0.15 * frames + 1
+
+
+def test_what_crosses_the_room_is_no_wipe():
+    room = speaking(4, 90)
+    door = cv2.GaussianBlur(scene(8), (0, 0), 3)
+    shut = [min(max(i - 30, 0), 70) for i in range(90)]  # comes in from the side and stays, over half of the picture
+    assert find_cuts([np.hstack([door[:, 160 - w :], f[:, w:]]) for f, w in zip(room, shut, strict=True)], 25.0) == []
+    for width in (50, 100):
+        by = [cv2.rectangle(f.copy(), (6 * i - 260, 0), (6 * i - 260 + width, 119), (90, 60, 50), -1)
+              for i, f in enumerate(room)]  # fmt: skip
+        assert find_cuts(by, 25.0) == [], "a person who walks by the camera"
+
+
 def test_a_fade_through_black_is_one_cut():
     dark = [np.zeros((120, 160, 3), np.uint8)] * 100
     first, second = mixed(speaking(4, 100), dark, 20, 15)[:45], mixed(dark, speaking(5, 100), 0, 15)[:50]
@@ -149,7 +175,7 @@ def test_pans_zooms_and_light_are_no_dissolves():
     assert find_cuts(zoom, 25.0) == [] and find_cuts(light, 25.0) == []
 
 
-def test_dissolves_between_real_videos_and_none_in_them(shared):
+def test_dissolves_and_wipes_between_real_videos_and_none_in_them(shared):
     def frames(name: str, count: int) -> list[np.ndarray]:
         with VideoReader(shared / "media/videos" / name, max_side=160) as reader:
             return [cv2.resize(frame, (96, 96), interpolation=cv2.INTER_AREA) for frame in islice(reader, count)]
@@ -159,8 +185,9 @@ def test_dissolves_between_real_videos_and_none_in_them(shared):
     for video in videos:
         assert find_cuts(video, 30.0) == []
     for a, b in zip(videos, videos[1:] + videos[:1], strict=True):
-        cuts = find_cuts(mixed(a, b, 20, 18), 30.0)
-        assert len(cuts) == 1 and 24 <= cuts[0] <= 34
+        for joined in (mixed(a, b, 20, 18), wiped(a, b, 20, 18, 0.0)):
+            cuts = find_cuts(joined, 30.0)
+            assert len(cuts) == 1 and 24 <= cuts[0] <= 34
 
 
 def piece(frames: int = 600, errors: float = 0.5, hands: float = 1.0) -> TrackedPiece:

@@ -1,4 +1,4 @@
-"""Where a video is cut: hard cuts, dissolves and fades through a blank picture, told from gestures and camera moves.
+"""Where a video is cut: hard cuts, dissolves, wipes and fades through a blank picture, told from gestures and pans.
 
 Two measures of neighbouring thumbnails: how many colours changed places (histogram) and how many pixels changed. A hard
 cut is a jump of both, or of the pixels alone when it stands far out of what came before and after (a jump cut in one
@@ -7,8 +7,11 @@ room).
 A dissolve is told by how it gets from one picture to the other. While one shot is mixed into the next, every picture
 between is a sum of the first and the last one, with a share that grows from 0 to 1; what moves is no such sum, since an
 edge on its way is where neither end has it. So a stretch counts when its ends rest and differ much, when the pictures
-between are explained by the ends, and when the last one is not the first one brighter, darker, moved or zoomed. Wipes,
-dissolves of more than two seconds, and dissolves between pictures that are nearly alike are not found.
+between are explained by the ends, and when the last one is not the first one brighter, darker, moved or zoomed.
+
+A wipe is told by its pictures too: each is the last one on one side of a straight edge and the first one on the other,
+and the edge crosses the picture. Round wipes, dissolves and wipes of more than two seconds, and those between pictures
+that are nearly alike are not found.
 """
 
 from __future__ import annotations
@@ -46,6 +49,13 @@ NOT_LIGHT = 0.04
 """Mean change (0..1) that is left when the last picture is explained as the first, brighter or darker."""
 UNEXPLAINED, UNEXPLAINED_AT_NONE, UNEXPLAINED_MOST = 1.9, 0.08, 0.34
 """What the ends may leave unexplained, in parts of their difference: more the more they differ, up to the last."""
+CHANGED, BANDS, COVER = 0.08, 8, 0.3
+"""Change (0..1) of a thumbnail pixel that tells the ends apart, and the share of such pixels that a wipe needs in each
+of so many bands across and down the picture: what crosses a room leaves some of it as it was."""
+WIPED, STRAIGHT = 0.4, 0.8
+"""Mean distance of the changed pixels to the nearer end, in parts of their change; share that is on the right side."""
+EDGE_TURNS = 8
+"""Directions that are tried for the edge of a wipe."""
 SCALES, MARGIN, MOVED = (0.85, 0.92, 1.0, 1.09, 1.18), 8, 0.5
 """Zooms, and thumbnail pixels of shift, that are tried; share of the squared difference that is left when one fits."""
 BLANK, NOT_BLANK = 0.015, 0.03
@@ -87,7 +97,7 @@ class CutDetector:
         if self._after_blank(picture) and ago is None:
             ago = 0
         if ago is None:
-            ago = self._dissolve()
+            ago = self._gradual()
         if ago is not None:
             self._recent.clear()
             self._past = deque(list(self._past)[-1 - ago :], self._past.maxlen)
@@ -122,21 +132,21 @@ class CutDetector:
             return again
         return False
 
-    def _dissolve(self) -> int | None:
-        """Frames since the middle of a dissolve that has just come to its end."""
+    def _gradual(self) -> int | None:
+        """Frames since the middle of a dissolve or wipe that has just come to its end."""
         for span in self._spans:
             if span < len(self._past):
-                ago = dissolved([self._past[len(self._past) - 1 - span + i] for i in range(span + 1)])
+                ago = replaced([self._past[len(self._past) - 1 - span + i] for i in range(span + 1)])
                 if ago is not None:
                     return ago
         return None
 
 
-def dissolved(pictures: list[Array]) -> int | None:
-    """Whether the first of these pictures, (h, w, 3) float 0..1, was dissolved into the last.
+def replaced(pictures: list[Array]) -> int | None:
+    """Whether the first of these pictures, (h, w, 3) float 0..1, was dissolved into the last, or wiped off by it.
 
     Returns:
-        How many pictures before the last one both were equally strong; None when it was no dissolve.
+        How many pictures before the last one half of the way was done; None when it was neither.
     """
     first, change = pictures[0], pictures[-1] - pictures[0]
     size = float(np.abs(change).mean())
@@ -147,16 +157,47 @@ def dissolved(pictures: list[Array]) -> int | None:
     if abs(float(np.vdot(pictures[-1 - ends] - first, change)) / power - 1.0) > REST:
         return None  # still under way: most looks end here
     looks = np.unique(np.linspace(0, len(pictures) - 1, LOOKS + 1).round().astype(int))
-    steps = np.stack([pictures[i] - first for i in looks]).reshape(len(looks), -1)
-    share = steps @ change.ravel() / power
-    left = np.sqrt(np.square(steps - share[:, None] * change.ravel()).sum(axis=1) / power)
+    steps = np.stack([pictures[i] - first for i in looks])
+    share = steps.reshape(len(looks), -1) @ change.ravel() / power
     between = (share > 0.15) & (share < 0.85)
     at_rest = np.abs(share[looks <= ends]).max() <= REST and np.abs(share[looks >= looks[-1] - ends] - 1).max() <= REST
-    allowed = min(UNEXPLAINED * size + UNEXPLAINED_AT_NONE, UNEXPLAINED_MOST)
-    if not at_rest or between.sum() < BETWEEN or left[between].mean() > allowed or not _other(first, pictures[-1]):
+    if not at_rest or between.sum() < BETWEEN:
+        return None
+    mixed = _mixed(steps[between], share[between], change, size) or _wiped(steps[between], change)
+    if not mixed or not _other(first, pictures[-1]):
         return None
     middle = int(looks[np.flatnonzero(share >= 0.5)[0]])
     return len(pictures) - 1 - middle
+
+
+def _mixed(steps: Array, share: Array, change: Array, size: float) -> bool:
+    """Whether ``steps`` from the first picture, (n, h, w, 3), are all of them parts of the whole ``change``."""
+    rest = steps - share[:, None, None, None] * change
+    left = np.sqrt(np.square(rest).sum(axis=(1, 2, 3)) / np.vdot(change, change))
+    return bool(left.mean() <= min(UNEXPLAINED * size + UNEXPLAINED_AT_NONE, UNEXPLAINED_MOST))
+
+
+def _wiped(steps: Array, change: Array) -> bool:
+    """Whether ``steps`` have the whole ``change`` on one side of a straight edge, and nothing of it on the other."""
+    size = np.abs(change).mean(axis=-1)
+    changed = size > CHANGED
+    bands = [band for axis in (0, 1) for band in np.array_split(changed, BANDS, axis=axis)]
+    if min(band.mean() for band in bands) < COVER:
+        return False
+    before, after = (np.abs(steps - end).mean(axis=-1)[:, changed] for end in (0.0, change))
+    if np.minimum(before, after).mean() > WIPED * size[changed].mean():
+        return False
+    new = after < before
+    y, x = np.nonzero(changed)
+    turns = np.arange(EDGE_TURNS) * (2 * np.pi / EDGE_TURNS)
+    right = [_behind(np.cos(t) * x + np.sin(t) * y, new) for t in turns]
+    return max(right) >= STRAIGHT
+
+
+def _behind(place: Array, new: Array) -> float:
+    """Share of pixels at ``place (p,)`` along some direction for which ``new (n, p)`` is true just up to some edge."""
+    order = np.argsort(np.argsort(place, kind="stable"), kind="stable")
+    return float(((order < new.sum(axis=1, keepdims=True)) == new).mean())
 
 
 def _other(first: Array, last: Array) -> bool:
