@@ -3,8 +3,8 @@
 Every layer computes as always, on random weights, except for one path that carries three numbers per latent pixel:
 the encoder averages the photo's colours, the UNet answers v = -(image latents), which the scheduler turns into them,
 and the decoder enlarges them bilinearly. So a person can be found in the frames: the photo at an eighth of its
-resolution, whatever the pose pictures ask for. Normalisation layers forget each colour's mean and spread; the decoder's last layer
-puts those of one photo back.
+resolution, whatever the pose pictures ask for. Normalisation layers forget each colour's mean and spread; the
+decoder's last layer puts those of one photo back.
 """
 
 from __future__ import annotations

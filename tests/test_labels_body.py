@@ -1,9 +1,15 @@
-"""The body label stage: driving, judging, stopping and continuing, and the whole road with tiny networks."""
+"""The body label stage: driving, judging, stopping and continuing; the whole road is in test_photo_to_avatar.py."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +49,10 @@ def photo(body):
 
 @pytest.fixture(scope="module")
 def clip():
+    return wave()
+
+
+def wave() -> MotionClip:
     frames = 8
     rotations = {
         "global_orient": (3,), "body_pose": (21, 3), "left_hand_pose": (15, 3), "right_hand_pose": (15, 3),
@@ -176,59 +186,54 @@ def test_nothing_usable_is_said(body, photo, clip, tmp_path):
         make_body_labels(photo, [], body, Copies(), config=CONFIG, root=tmp_path)
 
 
-def test_whole_stage_with_tiny_networks_stopped_and_continued(body, photo, clip, tmp_path, monkeypatch):
+def tiny_generator(folder):
     from pipeline.labels.mimicmotion import MimicMotionPipeline
     from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
 
-    monkeypatch.setenv("ONESHOT_CACHE", str(tmp_path / "cache"))
-    pipe = MimicMotionPipeline.from_pretrained(*write_tiny_weights(tmp_path), torch_dtype=torch.float32)
-    generator = MimicMotionFrames(pipe, "tiny", MemoryPlan("tiny", tile_size=8, tile_overlap=2, offload=False), "cpu")
-    calls = []
-    real = pipe._call_unet
-    monkeypatch.setattr(pipe, "_call_unet", lambda *a: calls.append(1) or real(*a))
+    pipe = MimicMotionPipeline.from_pretrained(*write_tiny_weights(folder), torch_dtype=torch.float32)
+    return MimicMotionFrames(pipe, "tiny", MemoryPlan("tiny", tile_size=8, tile_overlap=2, offload=False), "cpu")
 
-    def make(folder, progress=None):
-        return make_body_labels(
-            photo, [clip], body, generator, config=CONFIG, root=tmp_path / folder, tracker=trusting_tracker,
-            progress=progress,
-        )  # fmt: skip
 
-    def stop(stage, share):
+def work_until_killed(folder):
+    """What the process does that :func:`test_whole_stage_killed_and_continued` kills after the first of two steps."""
+    from pipeline.body import load_body
+
+    def wait_for_the_end(stage, share):
         if stage == "generating" and share > 0.3:
-            raise KeyboardInterrupt
+            print("first step done", flush=True)
+            time.sleep(600)
 
-    with pytest.raises(KeyboardInterrupt):
-        make("stopped", stop)
-    assert len(calls) == 2
-    continued = make("stopped")
-    assert len(calls) == 4, "the second step alone was left"
-    whole = make("whole")
-    assert len(continued.labels) == len(whole.labels) == 3
+    model = load_body()
+    os.environ["ONESHOT_CACHE"] = str(folder / "cache")
+    make_body_labels(
+        mesh_observation(model), [wave()], model, tiny_generator(folder), config=CONFIG, root=folder / "labels",
+        tracker=trusting_tracker, progress=wait_for_the_end,
+    )  # fmt: skip
+
+
+def test_whole_stage_killed_and_continued(body, photo, clip, tmp_path, monkeypatch):
+    """Another process is killed (-9) while it generates; this one goes on at the step where that one was."""
+    code = f"from pathlib import Path; import test_labels_body as t; t.work_until_killed(Path({str(tmp_path)!r}))"
+    root = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root.parent)]), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "first step done\n"
+        process.kill()
+    labels = tmp_path / "labels"
+    assert process.returncode == -signal.SIGKILL and list(labels.rglob("sampler.safetensors"))
+    assert not list(labels.rglob("labels.json")) and not list(labels.rglob("*.npz"))
+    monkeypatch.setenv("ONESHOT_CACHE", str(tmp_path / "cache"))
+    generator, calls = tiny_generator(tmp_path), []
+    real = generator._pipe._call_unet
+    monkeypatch.setattr(generator._pipe, "_call_unet", lambda *a: calls.append(1) or real(*a))
+    options = {"config": CONFIG, "tracker": trusting_tracker}
+    continued = make_body_labels(photo, [clip], body, generator, root=labels, **options)
+    assert len(calls) == 2, "the second step alone was left"
+    whole = make_body_labels(photo, [clip], body, generator, root=tmp_path / "whole", **options)
+    assert len(calls) == 6 and len(continued.labels) == len(whole.labels) == 3
     for a, b in zip(continued.labels, whole.labels, strict=True):
         assert np.abs(a.image - b.image).max() <= 1.01 / 255
-    assert not list((tmp_path / "stopped").rglob("sampler.safetensors"))
-
-
-@pytest.mark.slow
-def test_photo_to_avatar_with_labels(body, astronaut, tmp_path):
-    """Detected, re-tracked and judged for real; the frames are the photo's own, as there are no trained weights."""
-    from pipeline.avatar import fit
-    from pipeline.config import FitConfig
-    from pipeline.motion import get_motion
-    from pipeline.perceive import perceive
-
-    observation = perceive(astronaut, body, strict=False)
-    still = get_motion("presenting")
-    limits = BodyQualityLimits(agreement=30.0)
-    config = BodyLabelConfig(frames=2, limits=limits, pitch=(0, 0), yaw=(0, 0))
-    made = make_body_labels(observation, [still], body, Copies(), config=config, root=tmp_path)
-    assert made.labels, made.dropped
-    label = made.labels[0]
-    np.testing.assert_array_equal(label.params.betas, observation.params.betas)
-    assert (label.alpha > 0.5).mean() > 0.1
-    settings = FitConfig.preset("fast").replace(steps=4, label_start=0.0, working_height=256, surface_samples=4000)
-    avatar = fit(observation, body, labels=made.labels, config=settings)
-    assert len(avatar) > 1000
+    assert not list(labels.rglob("sampler.safetensors"))
 
 
 def test_labels_of_another_photo_are_not_taken(body, photo, clip, tmp_path):
