@@ -226,19 +226,25 @@ def test_hostile_file_names(client, astronaut_path, tmp_path, server):
     assert "secret" not in server[2].read_text()
 
 
-def test_curl(server, avatar_id):
-    """The README's way: start a call by name, then read its events."""
+def test_curl(server, avatar_id, astronaut_path):
+    """The README's way: upload a photo, start a call by name, then read its events."""
     curl = shutil.which("curl")
     if not curl:
         pytest.skip("needs curl")
-    url = f"{server[0]}/gradio_api/call/v2/status"
-    body = json.dumps({"avatar_id": avatar_id})
-    start = [curl, "-s", "-X", "POST", url, "-H", "Content-Type: application/json", "-d", body]
-    event = json.loads(subprocess.run(start, capture_output=True, check=True).stdout)["event_id"]
-    answer = subprocess.run(
-        [curl, "-sN", f"{server[0]}/gradio_api/call/status/{event}"], capture_output=True, check=True
-    )
-    assert b"event: complete" in answer.stdout and b"seconds_left" in answer.stdout
+
+    def run(*arguments: str) -> bytes:
+        return subprocess.run([curl, "-sN", *arguments], capture_output=True, check=True).stdout
+
+    def call(name: str, arguments: dict) -> bytes:
+        url, body = f"{server[0]}/gradio_api/call", json.dumps(arguments)
+        event = json.loads(run(f"{url}/v2/{name}", "-H", "Content-Type: application/json", "-d", body))["event_id"]
+        return run(f"{url}/{name}/{event}")
+
+    status = call("status", {"avatar_id": avatar_id})
+    assert b"event: complete" in status and b"seconds_left" in status
+    (photo,) = json.loads(run("-F", f"files=@{astronaut_path}", f"{server[0]}/gradio_api/upload"))
+    checked = call("check_photo", {"photo": {"path": photo, "meta": {"_type": "gradio.FileData"}}})
+    assert b"event: complete" in checked and b'"accepted": true' in checked
 
 
 def test_mcp(server, avatar_id):
@@ -576,7 +582,7 @@ def test_page_checks_the_photo_and_asks_for_consent(page, astronaut_path):
 
 @pytest.mark.browser
 def test_page_shows_tiers(page):
-    page.wait_for_selector("text=What runs on this machine: embedded: no GPU, no downloads", timeout=60_000)
+    page.wait_for_selector("text=What runs on this machine (embedded: no GPU, no downloads)", timeout=60_000)
     page.click("text=What runs on this machine")
     page.wait_for_selector("#tiers table", timeout=60_000)
     assert "MediaPipe" in page.inner_text("#tiers")
@@ -608,6 +614,21 @@ def test_page_makes_a_video(page, avatar_id, short_motion):
     page.wait_for_selector("#video video, .toast-body.error", timeout=240_000)
     assert page.locator(".toast-body.error").all_inner_texts() == []
     page.wait_for_function("document.querySelector('#video video').readyState >= 2", timeout=60_000)
+    page.wait_for_selector("#said[role=status] >> text=The video is ready.", state="attached", timeout=30_000)
+    assert page.problems == []
+
+
+@pytest.mark.browser
+def test_page_shares_the_video(page):
+    """Saved where the system has no share sheet, as here; handed to the sheet where there is one; never uploaded."""
+    with page.expect_download(timeout=60_000) as saved:
+        page.click("#share")
+    assert saved.value.suggested_filename == "avatar.mp4" and video_facts(saved.value.path())[0] == FRAMES
+    page.evaluate("""() => { navigator.canShare = (what) => what.files.length === 1;
+      navigator.share = async (what) => { window.handed = [what.files[0].name, what.files[0].type]; }; }""")
+    page.click("#share")
+    page.wait_for_function("window.handed", timeout=60_000)
+    assert page.evaluate("handed") == ["avatar.mp4", "video/mp4"]
     assert page.problems == []
 
 
@@ -617,6 +638,7 @@ def test_page_deletes_my_data(page, avatar_id, client, server, doll):
     page.wait_for_selector("text=is deleted", timeout=60_000)
     assert page.locator("#avatar_id textarea, #avatar_id input").input_value() == ""
     assert page.locator("#video video").count() == 0 and not page.is_visible("#view canvas")
+    assert page.is_disabled("#share")
     assert "not here" in error_of(client, avatar_id, api_name="/status")
     place(server, doll, avatar_id)
 
@@ -639,8 +661,10 @@ def test_page_stops_a_fit(page, client, bad_files):
     page.locator("#quality input[type=radio]").first.check()
     page.click("#fit")
     page.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
+    page.wait_for_function("document.querySelector('#said').innerText", timeout=10_000)  # said aloud
     page.click("#stop")
     page.click("#stop")
+    page.wait_for_selector("#report >> text=Stopped.", timeout=30_000)
     started = time.monotonic()
     assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")
     assert time.monotonic() - started < 15

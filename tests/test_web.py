@@ -168,21 +168,20 @@ def test_the_motions_are_shown_by_pictures_that_exist(tmp_path, monkeypatch):
     assert "checked" not in after
 
 
-def test_what_was_guessed_is_tinted(doll, tmp_path, monkeypatch):
+def test_what_was_guessed_is_tinted(doll, tmp_path):
     """The report's overlay: a second picture that differs where Gaussians were guessed."""
     from PIL import Image
 
     from pipeline.credentials import read
     from pipeline.service import Store
-    from pipeline.web import endpoints
+    from pipeline.web.reports import previews
 
     kept = Store(tmp_path / "store")
-    monkeypatch.setattr(endpoints, "store", lambda: kept)
     token = kept.add(doll)
     guessed = doll.replace(
         guessed=(doll.canonical(doll.params)[:, 1] > 0.2).float(), rgb=torch.full((len(doll), 3), 0.5)
     )
-    pictures = endpoints._previews(guessed, token)
+    pictures = previews(guessed, lambda: kept.new_file(".jpg", token))
     assert [words for _, words in pictures][1].startswith("orange")
     plain, tinted = (np.asarray(Image.open(path), float) for path, _ in pictures[:2])
     redder = (tinted - plain)[..., 0]

@@ -10,13 +10,13 @@ import spaces  # before anything that could touch CUDA
 
 # isort: split
 import atexit
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 import gradio.mcp
@@ -26,16 +26,19 @@ from pipeline.animation import View
 from pipeline.provenance import require_consent
 from pipeline.types import PipelineError
 from pipeline.web import limits
+from pipeline.web.durations import (
+    preset_seconds,
+    seconds_to_animate,
+    seconds_to_export,
+    seconds_to_fit,
+    seconds_to_make,
+)
 from pipeline.web.live import LivePictures
+from pipeline.web.reports import SMALL, previews, report, report_text
 from pipeline.web.timing import FIT_STAGES, VIDEO_STAGES, Clock
 
 SIZES = {"portrait": (576, 1024), "square": (768, 768), "landscape": (1024, 576)}
 EXPORTS = {"ply": ".ply", "avatar": ".avatar", "html": ".html", "png": ".png", "gif": ".gif", "webp": ".webp"}
-SMALL = (288, 512)
-HAS_LABEL = any(field.name == "label" for field in fields(View))
-
-Consent = Literal["own", "permission", "public-domain"]
-Quality = Literal["fast", "default", "full"]
 
 
 @lru_cache(maxsize=1)
@@ -47,41 +50,6 @@ def store() -> service.Store:
     gradio.mcp.DEFAULT_TEMP_DIR = os.environ["GRADIO_TEMP_DIR"]  # read before ours was known
     kept.keep_clean()
     return kept
-
-
-# ---------------------------------------------------------------- ZeroGPU: how many seconds to ask for
-
-
-@lru_cache(maxsize=1)
-def _preset_seconds() -> dict[str, float]:
-    return {motion["name"]: motion["seconds"] for motion in api.list_motions()}
-
-
-def _drawing_seconds(motion: str | None, motion_file: Any) -> int:
-    """A second of video takes about two; a video file has to be tracked first."""
-    return 90 if motion_file else 15 + round(2 * _preset_seconds().get(motion or "", 10.0))
-
-
-def seconds_to_fit(photo: Any, consent: Any, quality: str = "default", *_: Any, **__: Any) -> int:
-    """GPU seconds of :func:`fit`."""
-    return limits.FIT_SECONDS.get(quality, limits.FIT_SECONDS["default"])
-
-
-def seconds_to_animate(avatar_id: Any, motion: Any, motion_file: Any = None, *_: Any, **__: Any) -> int:
-    """GPU seconds of :func:`animate`."""
-    return _drawing_seconds(motion, motion_file)
-
-
-def seconds_to_make(
-    photo: Any, consent: Any, motion: Any, motion_file: Any = None, quality: str = "default", *_: Any, **__: Any
-) -> int:
-    """GPU seconds of :func:`make_video`."""
-    return seconds_to_fit(photo, consent, quality) + _drawing_seconds(motion, motion_file)
-
-
-def seconds_to_export(avatar_id: Any, form: str = "ply", motion: Any = None, *_: Any, **__: Any) -> int:
-    """GPU seconds of :func:`export`."""
-    return 60 if form in ("gif", "webp") else 20
 
 
 # ---------------------------------------------------------------- endpoints
@@ -96,14 +64,13 @@ def fit(
     Args:
         photo: JPEG, PNG or WebP of one person seen from the front, up to 50 MB and 40 million pixels.
         consent: whose photo it is: own, permission or public-domain.
-        quality: fast (about 20 s on two CPU cores), default or full.
+        quality: fast (about 25 s on two free CPU cores), default (45 s) or full (many minutes).
         seed: the same seed gives the same avatar.
 
     Returns:
         The avatar's id, good for an hour after its last use; the fit report as text, as pictures and as numbers.
     """
-    live = LivePictures(store())
-    try:
+    with in_a_sentence(), contextlib.closing(LivePictures(store())) as live:
         require_consent(consent)
         path = _photo(photo)
 
@@ -116,18 +83,15 @@ def fit(
                 show=lambda picture, share: tell.show(live.add(picture), "refining", share),
             )  # fmt: skip
 
-        steps = service.in_steps(work, limits.DEADLINES.get(quality, limits.DEADLINES["default"]))
+        steps = service.in_steps(work, limits.fit_deadline(quality))
         avatar = yield from _showing(
             steps, progress, FIT_STAGES, lambda picture: (gr.skip(), gr.skip(), picture, gr.skip())
         )
         token = store().add(avatar)
         store().attach(token, Path(path))
         live.hand_over(token)
-        yield token, report_text(avatar), _previews(avatar, token), report(avatar)
-    except (PipelineError, OSError) as error:
-        raise shown(error) from None
-    finally:
-        live.close()
+        pictures = previews(avatar, lambda: store().new_file(".jpg", token))
+        yield token, report_text(avatar), pictures, report(avatar)
 
 
 @spaces.GPU(duration=seconds_to_animate)
@@ -165,7 +129,7 @@ def animate(
     Returns:
         The video: MP4, or WebM when transparent.
     """
-    try:
+    with in_a_sentence():
         view = _view(background, colour, yaw, pitch, orbit, framing, label)
         avatar = store().get(avatar_id)
         out = store().new_file(_video_suffix(view), avatar_id)
@@ -178,8 +142,6 @@ def animate(
         steps = service.in_steps(work, limits.ANIMATE_DEADLINE)
         video = yield from _showing(steps, progress, VIDEO_STAGES)
         yield str(video.path)
-    except (PipelineError, OSError) as error:
-        raise shown(error) from None
 
 
 @spaces.GPU(duration=seconds_to_make)
@@ -207,7 +169,7 @@ def make_video(
     Returns:
         The video: MP4, or WebM when transparent.
     """
-    try:
+    with in_a_sentence():
         require_consent(consent)
         view = View(background=_background(background, background))
         path, out = _photo(photo), store().new_file(_video_suffix(view))
@@ -219,11 +181,9 @@ def make_video(
 
         stages = {name: (words, 0.7 * weight) for name, (words, weight) in FIT_STAGES.items()}
         stages = {"tracking": VIDEO_STAGES["tracking"], **stages, "drawing": (VIDEO_STAGES["drawing"][0], 0.3)}
-        deadline = limits.DEADLINES.get(quality, limits.DEADLINES["default"]) + limits.ANIMATE_DEADLINE
+        deadline = limits.fit_deadline(quality) + limits.ANIMATE_DEADLINE
         video = yield from _showing(service.in_steps(work, deadline), progress, stages)
         yield str(video.path)
-    except (PipelineError, OSError) as error:
-        raise shown(error) from None
 
 
 @spaces.GPU(duration=seconds_to_export)
@@ -245,7 +205,7 @@ def export(
     """
     from pipeline.export import export as write
 
-    try:
+    with in_a_sentence():
         if form not in EXPORTS:
             raise PipelineError(f"There is no form '{str(form)[:40]}'; choose one of {', '.join(EXPORTS)}.")
         avatar = store().get(avatar_id)
@@ -257,8 +217,6 @@ def export(
             return write(avatar, out, motion=clip, frame=int(frame), view=View(size=size), progress=tell)
 
         yield str((yield from _showing(service.in_steps(work, limits.ANIMATE_DEADLINE), progress, VIDEO_STAGES)))
-    except (PipelineError, OSError) as error:
-        raise shown(error) from None
 
 
 def status(avatar_id: str) -> dict[str, Any]:
@@ -270,10 +228,8 @@ def status(avatar_id: str) -> dict[str, Any]:
     Returns:
         seconds_left, bytes, files, and what fit recorded: quality, seed, tiers, metrics, report, consent.
     """
-    try:
+    with in_a_sentence():
         return store().status(avatar_id)
-    except PipelineError as error:
-        raise shown(error) from None
 
 
 def delete(avatar_id: str) -> str:
@@ -285,10 +241,8 @@ def delete(avatar_id: str) -> str:
     Returns:
         A sentence that says so.
     """
-    try:
+    with in_a_sentence():
         store().forget(avatar_id)
-    except PipelineError as error:
-        raise shown(error) from None
     return "Deleted: the avatar, its photo and everything made of it."
 
 
@@ -312,15 +266,27 @@ def check_photo(photo: str) -> dict[str, Any]:
     """
     from pipeline.web.advice import check_photo as check
 
-    try:
-        return {"accepted": True, "advice": check(_photo(photo))}
-    except PipelineError as error:
-        return {"accepted": False, "advice": [str(error)]}
-    except OSError as error:
-        raise shown(error) from None
+    with in_a_sentence():
+        try:
+            return {"accepted": True, "advice": check(_photo(photo))}
+        except PipelineError as error:
+            return {"accepted": False, "advice": [str(error)]}
 
 
 # ---------------------------------------------------------------- what they share
+
+
+@contextlib.contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Turn what goes wrong inside into what a visitor sees.
+
+    Raises:
+        gr.Error: in place of a PipelineError or an OSError.
+    """
+    try:
+        yield
+    except (PipelineError, OSError) as error:
+        raise shown(error) from None
 
 
 def shown(error: PipelineError | OSError) -> gr.Error:
@@ -363,8 +329,8 @@ def named_motion(motion: str) -> str:
     Raises:
         PipelineError: there is no such motion.
     """
-    if motion not in _preset_seconds():
-        raise PipelineError(f"There is no motion '{str(motion)[:40]}'; choose one of {', '.join(_preset_seconds())}.")
+    if motion not in preset_seconds():
+        raise PipelineError(f"There is no motion '{str(motion)[:40]}'; choose one of {', '.join(preset_seconds())}.")
     return motion
 
 
@@ -388,8 +354,8 @@ def _view(background: str, colour: str, yaw: float, pitch: float, orbit: float, 
     """
     if framing not in SIZES:
         raise PipelineError(f"There is no framing '{str(framing)[:40]}'; choose one of {', '.join(SIZES)}.")
-    extra: dict[str, Any] = {"label": bool(label)} if HAS_LABEL else {}
-    return View(float(yaw), float(pitch), float(orbit), _background(background, colour), size=SIZES[framing], **extra)
+    kind = _background(background, colour)
+    return View(float(yaw), float(pitch), float(orbit), kind, size=SIZES[framing], label=bool(label))
 
 
 def _background(kind: str, colour: str) -> str:
@@ -407,61 +373,3 @@ def _background(kind: str, colour: str) -> str:
 
 def _video_suffix(view: View) -> str:
     return ".webm" if view.background == "transparent" else ".mp4"
-
-
-# ---------------------------------------------------------------- reports and pictures
-
-
-def report(avatar: Any) -> dict[str, Any]:
-    """The fit report of an avatar as plain values."""
-    return {
-        **avatar.meta.get("report", {}),
-        "metrics": api.numbers(avatar),
-        "tiers": avatar.meta.get("tiers", {}),
-        "seconds": avatar.meta.get("seconds"),
-    }
-
-
-def report_text(avatar: Any) -> str:
-    """The fit report as Markdown, in words and then in numbers."""
-    values = report(avatar)
-    lines = [f"**{values.get('summary', '')}**"]
-    if values.get("not_visible"):
-        lines.append(f"Not in the photo and therefore guessed: {', '.join(values['not_visible'])}.")
-    hints = [hint for hint in values.get("hints", []) if "not visible" not in hint]  # said in the line before
-    lines += [f"* {hint}" for hint in hints]
-    rows = [f"| {name} | {value:g} |" for name, value in values["metrics"].items()]
-    table = "\n".join(["| measure | value |", "|---|---|", *rows])
-    return "\n\n".join([*lines, f"<details><summary>In numbers</summary>\n\n{table}\n\n</details>"])
-
-
-def picture_of(avatar: Any, path: Path, yaw: float = 0.0) -> None:
-    """Write a labelled, marked and signed JPEG of an avatar in its photo's pose.
-
-    On the CPU, because the page's process has no GPU on ZeroGPU.
-    """
-    from pipeline.export import write_still
-
-    view = View(yaw=yaw, background="#e8e8ec", size=SMALL, label=True)
-    write_still(avatar, avatar.params, path, view, device="cpu")
-
-
-def _previews(avatar: Any, token: str) -> list[tuple[str, str]]:
-    """The avatar from three sides, and once with the guessed parts tinted; files that belong to the avatar."""
-    import torch
-
-    tint = torch.tensor([1.0, 0.42, 0.05])
-    share = 0.65 * avatar.guessed[:, None]
-    tinted = avatar.replace(rgb=avatar.rgb * (1 - share) + tint * share)
-    pictures = [
-        (avatar, 0.0, "from the front"),
-        (tinted, 0.0, "orange: guessed"),
-        (avatar, -20.0, "from its right"),
-        (avatar, 20.0, "from its left"),
-    ]
-    out = []
-    for who, yaw, words in pictures:
-        path = store().new_file(".jpg", token)
-        picture_of(who, path, yaw)
-        out.append((str(path), words))
-    return out

@@ -17,13 +17,19 @@ HEAVY = {"concurrency_id": "heavy", "concurrency_limit": 1}
 FIT_SECONDS = {"fast": 60, "default": 150, "full": 600}
 """GPU seconds that a fit asks ZeroGPU for."""
 DEADLINES = {"fast": 600.0, "default": 1200.0, "full": 3600.0}
-"""Seconds after which a job is stopped, on the slowest machine that is meant to run it."""
+"""Seconds after which a fit is stopped, on the slowest machine that is meant to run it."""
 ANIMATE_DEADLINE = 1800.0
+"""The same for a video or an export."""
 REQUESTS_A_MINUTE = 120
 """POST requests of one visitor; a person clicking makes a few dozen. ``ONESHOT_RATE`` changes it, 0 switches it off."""
 MAX_VISITORS = 10_000
 
 Scope = MutableMapping[str, Any]
+
+
+def fit_deadline(quality: str) -> float:
+    """Seconds after which a fit is stopped."""
+    return DEADLINES.get(quality, DEADLINES["default"])
 
 
 class RateLimit:

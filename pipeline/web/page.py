@@ -105,7 +105,7 @@ def _avatar_column() -> dict[str, Any]:
         view = gr.HTML(None, html_template=TEMPLATE, js_on_load=ON_LOAD, elem_id="view", label="The avatar in 3D")
         previews = gr.Gallery(
             label="Pictures of the avatar", show_label=False, columns=4, height=440, elem_id="previews", buttons=[],
-            object_fit="contain",
+            object_fit="contain", interactive=False,
         )  # fmt: skip
     report = gr.Markdown(label="Fit report", elem_id="report")
     avatar_id = gr.Textbox(
@@ -113,7 +113,7 @@ def _avatar_column() -> dict[str, Any]:
         info="Good for an hour after its last use. Paste it here, or give it to a program, to go on with this avatar.",
     )  # fmt: skip
     with gr.Accordion("Export: 3D files, web page, pictures", open=False):
-        form = gr.Radio(FORMS, value="ply", label="Form", elem_id="form")
+        form = gr.Radio(FORMS, value="ply", label="Kind of file", elem_id="form")
         frame = gr.Number(
             0, precision=0, minimum=0, label="Frame of the motion, from 0 (for PLY and poster)", elem_id="frame"
         )
@@ -161,9 +161,7 @@ def _talk_column(demo: gr.Blocks) -> dict[str, Any]:
         orbit = gr.Slider(0, 30, 0, step=1, label="Camera swing (degrees)", elem_id="orbit")
         amplitude = gr.Slider(0, 1.5, 1, step=0.1, label="Size of the movement", elem_id="amplitude")
         speed = gr.Slider(0.25, 4, 1, step=0.05, label="Speed of the movement", elem_id="speed")
-    label = gr.Checkbox(
-        False, label="Write “AI-generated” into a corner of the video", elem_id="label", visible=endpoints.HAS_LABEL
-    )
+    label = gr.Checkbox(False, label="Write “AI-generated” into a corner of the video", elem_id="label")
     with gr.Row():
         animate = gr.Button("Make the video", variant="primary", elem_id="animate", min_width=120, scale=2)
         stop = gr.Button("Stop", variant="stop", elem_id="stop_video", min_width=80, scale=1)
@@ -180,7 +178,7 @@ def _talk_column(demo: gr.Blocks) -> dict[str, Any]:
 def _tiers(demo: gr.Blocks) -> None:
     with gr.Accordion(TIERS, open=False, elem_id="tiers_box") as box:
         tiers = gr.Markdown("", elem_id="tiers")
-    demo.load(lambda: (gr.Accordion(label=f"{TIERS}: {tiers_summary()}"), tiers_text()), None, [box, tiers], **QUICK)
+    demo.load(lambda: (gr.Accordion(label=f"{TIERS} ({tiers_summary()})"), tiers_text()), None, [box, tiers], **QUICK)
 
 
 def _connect(

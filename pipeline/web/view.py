@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import api
-from pipeline.types import MotionClip, PipelineError
+from pipeline.types import MotionClip
 from pipeline.viewer import MAX_VIEW_SECONDS, PLAYER, pack_motion, pack_scene
-from pipeline.web.endpoints import named_motion, picture_of, shown, store
+from pipeline.web.endpoints import in_a_sentence, named_motion, store
+from pipeline.web.reports import picture_of
 
 FPS = 30.0
 
@@ -53,7 +54,7 @@ def view_files(
     """
     if not avatar_id:
         return None
-    try:
+    with in_a_sentence():
         kept = store()
         avatar = kept.get(avatar_id)
         files = {role: kept.file_of(avatar_id, role, suffix) for role, suffix in (("scene", ".osv"), ("still", ".jpg"))}
@@ -66,8 +67,6 @@ def view_files(
             files["motion"] = kept.new_file(".osv", avatar_id)
             _write(files["motion"], _packed(avatar, clip, float(amplitude)))
         return {name: _file(path) for name, path in {"player": PLAYER, **files}.items()}
-    except (PipelineError, OSError) as error:
-        raise shown(error) from None
 
 
 def _clip(motion: str | None, motion_file: str | None, speed: float) -> MotionClip | None:
