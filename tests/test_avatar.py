@@ -57,7 +57,7 @@ def test_offsets_bring_gaussians_back_to_where_they_were_seen(body, observation)
     posed = initial.posed_body(body, observation.params)
     dT = initial.mesh_stage(body, posed, initial.working_scene(body, observation, 1024), CONFIG)
     scene = initial.working_scene(body, observation, 1024)
-    samples, parts = initial.place_gaussians(body, posed, dT, scene, CONFIG)
+    samples, parts, _ = initial.place_gaussians(body, posed, dT, scene, CONFIG)
     dX = initial.canonical_offsets(body, posed, samples)
     corners = body.faces[torch.from_numpy(samples.face)]
     canonical, joints = model.canonical_mesh(body, observation.params)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, Samples
 from pipeline.avatar.optimise import SOLID, SOLID_ARM, solid_pixels
-from pipeline.avatar.rim import covered, match_matte
+from pipeline.avatar.rim import covered, match_matte, part_colors
 from pipeline.types import Camera
 
 SIZE = 64
@@ -69,3 +69,19 @@ def test_arms_learn_no_colour_from_half_transparent_pixels(camera):
     )
     assert body[half].all() and not arm[half].any()
     np.testing.assert_array_equal(arm[alpha > SOLID_ARM], True)
+
+
+@pytest.mark.parametrize("enlarged", [1.0, 2.2])
+def test_shirt_beside_a_hand_has_no_colour_of_the_hand(enlarged):
+    """A photo enlarged by bilinear interpolation: one pixel of it is mixed on either side of the border."""
+    label = np.full((40, 60), geo.BODY, np.int8)
+    label[:, 35:] = geo.LEFT_ARM
+    shirt, skin = np.float32([0.1, 0.2, 0.6]), np.float32([0.9, 0.6, 0.5])
+    share = np.clip((np.arange(60) + 0.5 - 35) / (2 * enlarged) + 0.5, 0, 1)[None, :, None]
+    photo = np.broadcast_to(shirt + share * (skin - shirt), (40, 60, 3)).astype(np.float32)
+    clean = part_colors(photo, label, enlarged)
+    body = label == geo.BODY
+    assert np.abs(photo - shirt)[body].max() > 0.1
+    assert np.abs(clean - shirt)[body].max() < 0.01
+    assert np.array_equal(clean[~body], photo[~body]), "the arm keeps its pixels"
+    assert part_colors(photo, np.zeros_like(label), enlarged) is photo

@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_body import ToyBody, toy_observation
 
-from pipeline.avatar import attach, completion, initial, parts, texture
+from pipeline.avatar import arms, attach, completion, initial, parts, texture
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
 from pipeline.avatar.optimise import GaussianStage
@@ -96,6 +96,24 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
     assert not no_mesh[80:380, 250:300].any()
 
 
+def test_what_shows_between_two_fingers_is_painted(body):
+    """Two fingers with a gap of 16 pixels, and a sleeve beside the body: only the gap of the hand is taken."""
+    segments = arms.arm_segments(body)
+    hand, sleeve = (int(np.flatnonzero(segments == s)[0]) for s in (arms.HAND, arms.UPPER))
+    label = np.full((120, 200), geo.BODY, np.int8)
+    label[20:100, 20:40] = label[20:100, 56:76] = geo.LEFT_ARM
+    label[:, 130:150] = label[:, 166:186] = geo.RIGHT_ARM
+    miss = geo.Hits(np.full(label.shape, -1), np.zeros((*label.shape, 3)), np.ones(label.shape))
+    layers = {
+        group: geo.Hits(np.where(label == group, face, -1), miss.bary, miss.depth)
+        for group, face in ((geo.LEFT_ARM, hand), (geo.RIGHT_ARM, sleeve))
+    }
+    slit = parts.between_fingers(body, label, layers, 10)
+    assert slit[30:90, 42:54].all()
+    assert not slit[:, 100:].any() and not slit[:10].any() and not (slit & (label != geo.BODY)).any()
+    assert not parts.between_fingers(body, label, layers, 6)[30:90, 45:50].any(), "a wider gap is left alone"
+
+
 def test_edge_of_the_chin_goes_with_the_head(body):
     """A head (closer) above a torso: the first rows of torso pixels below it are given to the head."""
     groups = np.asarray(body.regions["head"])[np.asarray(body.faces)].all(1)
@@ -132,7 +150,7 @@ def test_photo_does_not_teach_what_it_does_not_show(body):
     scene = initial.working_scene(body, observation, 1024)
     posed = initial.posed_body(body, scene.params)
     dT = initial.mesh_stage(body, posed, scene, config)
-    samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
+    samples, *_ = initial.place_gaussians(body, posed, dT, scene, config)
     dX = initial.canonical_offsets(body, posed, samples)
     stage = GaussianStage(body, posed, samples, dX, dT, scene, scene.params, config)
     torch.manual_seed(0)

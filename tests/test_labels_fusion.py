@@ -39,7 +39,7 @@ def placed(body, observation):
     scene = initial.working_scene(body, observation, CONFIG.working_height)
     posed = initial.posed_body(body, scene.params)
     dT = initial.mesh_stage(body, posed, scene, CONFIG)
-    samples, _ = initial.place_gaussians(body, posed, dT, scene, CONFIG)
+    samples, *_ = initial.place_gaussians(body, posed, dT, scene, CONFIG)
     return samples, initial.canonical_offsets(body, posed, samples)
 
 

@@ -82,6 +82,23 @@ def test_reference_is_at_rest():
     assert choose_reference(VideoDetections(Path("none.mp4"), tuple(frames), 25.0, 600, 1000)) == 4
 
 
+def test_reference_may_have_hands_that_are_not_found():
+    """Wrists at the picture's lower edge are guesses that jump about: better than hands before the face."""
+    import dataclasses
+
+    rng, frames = np.random.default_rng(0), []
+    for k in range(8):
+        found = frame(0.0)
+        found.pose[[11, 12], :2], found.pose[[23, 24], :2] = [(380, 350), (220, 350)], [(350, 700), (250, 700)]
+        found.pose[[15, 16], :2] = [(420, 960), (180, 960)] + rng.uniform(-6, 6, (2, 2)) * (k < 4)
+        if k >= 4:
+            found.pose[[15, 16], :2] = (310, 330), (290, 330)
+            hand = np.tile(np.float32([300, 320, 0]), (21, 1))
+            found = dataclasses.replace(found, left_hand=hand, right_hand=hand)
+        frames.append(found)
+    assert choose_reference(VideoDetections(Path("none.mp4"), tuple(frames), 25.0, 600, 1000)) < 4
+
+
 def test_video_without_a_face_is_refused():
     with pytest.raises(PipelineError, match="face"):
         choose_reference(video(None, None))

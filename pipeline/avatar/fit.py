@@ -79,7 +79,7 @@ def fit(
     posed = initial.posed_body(body, scene.params)
     dT = initial.mesh_stage(body, posed, scene, config)
     tell("placing Gaussians", 0.0)
-    samples, _ = initial.place_gaussians(body, posed, dT, scene, config)
+    samples, _, scene = initial.place_gaussians(body, posed, dT, scene, config)
     dX = initial.canonical_offsets(body, posed, samples)
     if labels:
         tell("taking colours from labels", 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.avatar.completion import Completion, complete, gather_colors
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
-from pipeline.avatar.rim import match_matte
+from pipeline.avatar.rim import match_matte, part_colors
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import tuck, unseen_faces
 from pipeline.config import FitConfig
@@ -45,6 +45,7 @@ class Scene:
         params: registered body, unseen hands tucked away. unseen: (F,) bool, triangles of these.
         image: (H, W, 3). foreground: (H, W, 3) un-mixed. alpha: (H, W), 0 outside the photo.
         valid: (H, W) bool, False where the crop reaches over the photo's edge. camera, detections: at this size.
+        enlarged: size of a pixel of the photo in pixels at this size.
     """
 
     params: BodyParams
@@ -55,6 +56,7 @@ class Scene:
     valid: Array
     camera: Camera
     detections: Detections | None
+    enlarged: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,9 @@ def working_scene(body: BodyModel, observation: Observation, height: int) -> Sce
     alpha = alpha * valid
     unseen = unseen_faces(body, observation.params, camera, image, detections, valid)
     params = tuck(body, observation.params, camera, unseen)
-    return Scene(params, unseen, image, attach.unmixed_colors(image, alpha), alpha, valid, camera, detections)
+    foreground = attach.unmixed_colors(image, alpha)
+    enlarged = 1.0 if observation.window is None else alpha.shape[1] / observation.window[2]
+    return Scene(params, unseen, image, foreground, alpha, valid, camera, detections, enlarged)
 
 
 def _scaled(detections: Detections | None, sx: float, sy: float) -> Detections | None:
@@ -170,10 +174,11 @@ def canonical_offsets(body: BodyModel, posed: PosedBody, samples: Samples) -> Ar
 
 def place_gaussians(
     body: BodyModel, posed: PosedBody, dT: Array, scene: Scene, config: FitConfig
-) -> tuple[Samples, Parts]:
-    """All Gaussians of the avatar with their colours."""
+) -> tuple[Samples, Parts, Scene]:
+    """All Gaussians of the avatar with their colours, the divided photo, and the scene with its colours not mixed."""
     vertices = deformed(posed, dT)
     parts = divide(body, vertices, scene.camera, scene.image, scene.alpha, scene.detections, scene.unseen, config)
+    scene = replace(scene, foreground=part_colors(scene.foreground, parts.label, scene.enlarged))
     lids = surface.unfolding_lids(body, posed.canonical, posed.blink)
     photo = attach.photo_samples(body, vertices, scene.camera, scene.foreground, scene.alpha, parts, lids, config)
     filled = complete_vertices(body, vertices, photo, parts, scene)
@@ -182,7 +187,7 @@ def place_gaussians(
         painted = paint_hidden(body, scene, parts, config)
         layers.append(attach.hidden_samples(body, vertices, scene.camera, painted, parts, config))
     layers.append(surface_samples(body, posed, vertices, scene, parts, filled, photo, lids, config))
-    return match_matte(Samples.concatenate(layers), scene.camera, scene.alpha), parts
+    return match_matte(Samples.concatenate(layers), scene.camera, scene.alpha), parts, scene
 
 
 def safe_pixels(body: BodyModel, scene: Scene, parts: Parts, margin: float = 8.0, beside: float = 5.0) -> Array:
@@ -271,7 +276,7 @@ def surface_samples(
         )
     scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
     if config.layout == "adaptive":
-        person = (scene.alpha > attach.OPAQUE) | ~scene.valid
+        person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
         point, scale = surface.keep_inside(scene.camera, person, point, scale, 14 * len(scene.alpha) / 1024)
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(

@@ -15,7 +15,15 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.arms import differs, face_skin, flood_arms, nearest_fill, recolor_arms
+from pipeline.avatar.arms import (
+    HAND,
+    arm_segments,
+    differs,
+    face_skin,
+    flood_arms,
+    nearest_fill,
+    recolor_arms,
+)
 from pipeline.config import FitConfig
 from pipeline.types import Camera, Detections
 
@@ -32,6 +40,9 @@ LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387
 HAIR_GAP, BESIDE, ACROSS = 70.0, 14.0, 220.0
 """Pixels at 1024 rows: how far above and below a hand loose hair may be, how far beside an arm the body may be, and how
 far on two opposite sides of it, to go on behind it."""
+SLIT = 14
+"""Half of the width in pixels, at 1024 rows, up to which what shows between two fingers is painted, not photographed.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,10 +92,13 @@ def divide(
     label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
+    slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
+    on_body = layers[geo.BODY].face >= 0
+    hidden = behind_arms(label, on_body, len(alpha) / 1024) | (slit & on_body)
+    label = np.where(slit, -1, label).astype(np.int8)
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    hidden = behind_arms(label, layers[geo.BODY].face >= 0, len(alpha) / 1024)
     return Parts(label, loose, layers, hidden, first, band & person)
 
 
@@ -102,6 +116,24 @@ def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
     reach = ACROSS * unit
     known = close | between(body, reach) | between(body.T, reach).T
     return arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))
+
+
+def between_fingers(body: BodyModel, label: Array, layers: dict[int, geo.Hits], half: int) -> Array:
+    """Pixels (H, W) bool of the body or the ground in narrow gaps of a hand, up to 2 * ``half`` pixels wide.
+
+    They are mixed with the fingers' colours, and a matte is seldom right there: left on the body they would stay behind
+    as a hole or as specks when the hand moves.
+    """
+    segments, out = arm_segments(body), np.zeros(label.shape, bool)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        face = layers[group].face
+        if not (face >= 0).any() or half < 1:
+            continue
+        hand = (label == group) & (segments[nearest_fill(face, face >= 0)] == HAND)
+        if hand.any():
+            disc = np.hypot(*np.mgrid[-half : half + 1, -half : half + 1]) <= half
+            out |= ndimage.binary_closing(np.pad(hand, half), disc)[half:-half, half:-half]
+    return out & ((label == geo.BODY) | (label < 0))
 
 
 def between(mask: Array, reach: float) -> Array:

@@ -3,6 +3,9 @@
 A splat is opaque. In the middle of a pixel of alpha 0.6 it covers all of it, and the fit can then match the photo only
 by giving it the colour of what shines through: a bright line along an arm that turns. So splats at the rim are moved
 across it, until what they cover is what the matte asks for; colour has nothing left to explain there.
+
+Where an arm lies before the body, the pixels of an enlarged photo beside it are mixtures of the two, which would stay
+on the shirt as a skin-coloured line when the hand leaves. They take the shirt's colour.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ ROUNDS, STEP = 6, 1.2
 """Corrections, and pixels per unit of opacity that is too much."""
 SLOPE = 0.02
 """Change of alpha per pixel below which there is no rim."""
+MIXED, WIDEST = 1.2, 4
+"""Width of the mixed pixels beside the border of a part in pixels of the photo, and at most in those of the picture."""
 
 
 def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
@@ -47,6 +52,25 @@ def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
         goal = xy[rim] + way[:, None] * inwards
         point[rim] = geo.unproject(camera, goal[:, 0], goal[:, 1], depth[rim])
     return replace(samples, point=point)
+
+
+def part_colors(foreground: Array, label: Array, enlarged: float) -> Array:
+    """Colours (H, W, 3) in which the body beside an arm is not mixed with the arm.
+
+    Args:
+        foreground: (H, W, 3). label: (H, W) part groups, -1 outside the person.
+        enlarged: size of a pixel of the photo in pixels of the picture.
+    """
+    width = int(np.clip(round(MIXED * enlarged), 1, WIDEST))
+    arm, body = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM)), label == geo.BODY
+    if not arm.any():
+        return foreground
+    pure = body & (ndimage.distance_transform_edt(~arm) > width)
+    if not pure.any():
+        return foreground
+    gap, index = ndimage.distance_transform_edt(~pure, return_indices=True)
+    mixed = body & ~pure & (gap <= 2 * width)
+    return np.where(mixed[..., None], foreground[index[0], index[1]], foreground)
 
 
 def covered(samples: Samples, point: Array, camera: Camera) -> Array:

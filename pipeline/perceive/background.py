@@ -85,7 +85,7 @@ def mirrored(photo: Array, box: tuple[slice, slice], shape: tuple[int, ...]) -> 
 
 
 def _reflect(side: slice, size: int) -> tuple[Array, Array]:
-    """Mirror pixel within ``side``, counted from its start, and distance from it, of each of ``size`` pixels on an axis."""
+    """Mirror pixel within ``side``, from its start, and distance from it, of each of ``size`` pixels on an axis."""
     position = np.arange(size)
     length = side.stop - side.start
     turn = np.mod(position - side.start, 2 * length)

@@ -34,10 +34,11 @@ CHUNK, OVERLAP = 240, 24
 SHAPE_FRAMES = 6
 MIN_TRACKED = 0.5
 """Smallest share of frames in which a person must be found."""
-BEFORE_CHEST = 0.7
+BEFORE_CHEST = 0.5
 """What a hand before the chest takes from the score of a frame as the photo, as a factor."""
-MOVING = 0.06
-"""Way of a wrist from frame to frame, in shoulder widths, that halves a frame's score as the photo."""
+MOVING, MOVING_UNSEEN = 0.06, 0.12
+"""Way of a wrist from frame to frame, in shoulder widths, that halves a frame's score as the photo; the second one
+where the hand is not found, and the wrist is a guess that jumps about."""
 PEOPLE_SECONDS, MAX_CROWDED = 1.0, 0.75
 """How often people are counted, and the largest share of counts with several faces (prints on clothes can pass)."""
 PLAIN_SIDE = 960
@@ -48,7 +49,10 @@ VIDEO_STAGES = (
     Stage(60, 0.03, ("global_orient", "transl", "body_pose", "arkit"), prior=1.5),
     Stage(60, 0.02, ("global_orient", "transl", "body_pose", "left_hand_pose", "right_hand_pose", "arkit"), prior=0.7),
     Stage(
-        50, 0.015, ("global_orient", "transl", "body_pose", "left_hand_pose", "right_hand_pose", "arkit"), prior=0.7,
+        50,
+        0.015,
+        ("global_orient", "transl", "body_pose", "left_hand_pose", "right_hand_pose", "arkit"),
+        prior=0.7,
         order=True,
     ),
 )
@@ -215,7 +219,7 @@ def choose_reference(detections: VideoDetections) -> int:
     scores = np.array([_frontal_score(d, detections) for d in detections.frames]) * stillness(detections)
     if scores.max() <= 0:
         raise PipelineError("No frame shows the person's face; use a video in which they look at the camera.")
-    return int(np.flatnonzero(scores >= 0.8 * scores.max())[0])
+    return int(np.flatnonzero(scores >= 0.75 * scores.max())[0])
 
 
 def _frontal_score(found: Detections | None, video: VideoDetections) -> float:
@@ -239,13 +243,15 @@ def stillness(video: VideoDetections) -> Array:
     out = np.ones(len(video.frames))
     for i, found in enumerate(video.frames):
         around = [video.frames[k] for k in (i - 1, i + 1) if 0 <= k < len(video.frames)]
-        for wrist in (15, 16):
-            if found is None or found.pose[wrist, 2] < 0.5:
+        if found is None:
+            continue
+        for wrist, hand in ((15, found.left_hand), (16, found.right_hand)):
+            if found.pose[wrist, 2] < 0.5:
                 continue
             width = max(abs(found.pose[11, 0] - found.pose[12, 0]), 1.0)
             seen = [d.pose[wrist, :2] for d in around if d is not None and d.pose[wrist, 2] > 0.5]
             way = max((np.linalg.norm(found.pose[wrist, :2] - there) for there in seen), default=0.0) / width
-            out[i] *= 1 / (1 + (way / MOVING) ** 2)
+            out[i] *= 1 / (1 + (way / (MOVING if hand is not None else MOVING_UNSEEN)) ** 2)
     return out
 
 
