@@ -96,8 +96,11 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
     assert not no_mesh[80:380, 250:300].any()
 
 
-def test_what_shows_between_two_fingers_is_painted(body):
+def test_what_shows_between_two_fingers_is_painted():
     """Two fingers with a gap of 16 pixels, and a sleeve beside the body: only the gap of the hand is taken."""
+    from pipeline.body import load_body
+
+    body = load_body()
     segments = arms.arm_segments(body)
     hand, sleeve = (int(np.flatnonzero(segments == s)[0]) for s in (arms.HAND, arms.UPPER))
     label = np.full((120, 200), geo.BODY, np.int8)
