@@ -1,13 +1,14 @@
 """Gives memory that was freed back to the system, which the C library's allocator does not do by itself.
 
 Every job runs on a thread of its own, and each thread's allocator keeps the gaps that a job leaves behind: after a few
-fits a server held 2.4 GB, of which 1.4 GB were free.
+fits a server held 2.4 GB, of which 1.4 GB were free; after 20 photo checks 1.2 GB, of which 0.6 GB.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 
@@ -24,3 +25,12 @@ def give_back() -> None:
     """Hand free pages to the system; takes about 5 ms."""
     if (trim := _trim()) is not None:
         trim(0)
+
+
+@contextlib.contextmanager
+def giving_back() -> Iterator[None]:
+    """Do :func:`give_back` when the work inside ended, however it did."""
+    try:
+        yield
+    finally:
+        give_back()

@@ -21,7 +21,7 @@ from typing import Any
 import gradio as gr
 import gradio.mcp
 
-from pipeline import api, console, service
+from pipeline import api, console, heap, service
 from pipeline.animation import View
 from pipeline.provenance import require_consent
 from pipeline.types import PipelineError
@@ -266,7 +266,7 @@ def check_photo(photo: str) -> dict[str, Any]:
     """
     from pipeline.web.advice import check_photo as check
 
-    with in_a_sentence():
+    with in_a_sentence(), heap.giving_back():
         try:
             return {"accepted": True, "advice": check(_photo(photo))}
         except PipelineError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipeline import api
+from pipeline import api, heap
 from pipeline.types import MotionClip
 from pipeline.viewer import MAX_VIEW_SECONDS, PLAYER, pack_motion, pack_scene
 from pipeline.web.endpoints import in_a_sentence, named_motion, store
@@ -54,7 +54,7 @@ def view_files(
     """
     if not avatar_id:
         return None
-    with in_a_sentence():
+    with in_a_sentence(), heap.giving_back():
         kept = store()
         avatar = kept.get(avatar_id)
         files = {role: kept.file_of(avatar_id, role, suffix) for role, suffix in (("scene", ".osv"), ("still", ".jpg"))}
