@@ -77,6 +77,35 @@ def test_unet_with_and_without_pose(shared, parts):
         near(both[1], posed[0], 1e-5)
 
 
+def test_every_block_of_the_unet(shared, parts):
+    """Mean, spread and largest magnitude of what each block hands on; two of them number by number."""
+    data, unet, found = golden(shared, "unet_tiny"), parts["unet"], {}
+    blocks = {"time_emb": unet.time_embedding, "add_emb": unet.add_embedding, "conv_in": unet.conv_in}
+    blocks |= {f"down{k}": block for k, block in enumerate(unet.down_blocks)} | {"mid": unet.mid_block}
+    blocks |= {f"up{k}": block for k, block in enumerate(unet.up_blocks)}
+
+    def keep(name):
+        def hook(module, inputs, output):  # copied: the pose is added in place behind conv_in
+            found[name] = (output[0] if isinstance(output, tuple) else output).clone()
+
+        return hook
+
+    handles = [block.register_forward_hook(keep(name)) for name, block in blocks.items()]
+    inputs = (torch.from_numpy(data[k][:1]) for k in ("sample", "encoder_hidden_states", "added_time_ids"))
+    sample, hidden, ids = inputs
+    with torch.no_grad():
+        unet(
+            sample, torch.tensor(data["timesteps"][0]), hidden, ids, pose_latents=torch.from_numpy(data["pose_latents"])
+        )
+    for handle in handles:
+        handle.remove()
+    for name, tensor in found.items():
+        x = tensor.double()
+        near([x.mean(), x.std(), x.abs().max()], data[f"stat_t0_pose_{name}"], 1e-4)
+    near(found["time_emb"] + found["add_emb"], data["emb_t0"], 1e-5)
+    near(found["mid"], data["mid_t0_pose"], 1e-5)
+
+
 def test_scheduler(shared):
     from diffusers import EulerDiscreteScheduler
 
@@ -86,6 +115,7 @@ def test_scheduler(shared):
         scheduler.set_timesteps(steps)
         near(scheduler.timesteps, data[f"timesteps_{steps}"], 1e-5)
         near(scheduler.sigmas, data[f"sigmas_{steps}"], 1e-5)
+        near(scheduler.init_noise_sigma, data[f"init_noise_sigma_{steps}"], 1e-3)
     scheduler.set_timesteps(3)
     x = torch.from_numpy(data["step_x"])
     for k, t in enumerate(scheduler.timesteps):
@@ -129,6 +159,7 @@ def test_clip_input_and_embedding(shared, parts):
     near(pixels[0, :, 100], data["pixel_values_row100"], 1e-5)
     with torch.no_grad():
         near(parts["image_encoder"](pixels).image_embeds, data["image_embeddings"][1], 1e-5)
+    near([pixels.mean(), pixels.std()], data["mean_std"], 1e-5)
 
 
 @pytest.mark.parametrize(("name", "batched"), [("pipeline_A", True), ("pipeline_B", False)])
@@ -136,9 +167,19 @@ def test_whole_sampler(shared, pipe, monkeypatch, name, batched):
     data = golden(shared, name)
     draws = iter([torch.from_numpy(data["aug_noise"])] if "aug_noise" in data else [torch.zeros(1)])
     monkeypatch.setattr(sampler, "randn_tensor", lambda *a, **k: next(draws))
-    unet_calls, latents, predictions, posed = [], [], [], []
-    real = pipe._call_unet
-    monkeypatch.setattr(pipe, "_call_unet", lambda *a: unet_calls.append(real(*a)) or unet_calls[-1])
+    rows, latents, predictions, posed = [], [], [], []
+    real = pipe.unet.forward
+
+    def record(sample, *rest, pose_latents=None, **options):
+        out = real(sample, *rest, pose_latents=pose_latents, **options)
+        rows.extend(zip(sample, out[0], strict=True))
+        poses.append(pose_latents)
+        return out
+
+    poses = []
+    monkeypatch.setattr(pipe.unet, "forward", record)
+    begin = pipe._start
+    monkeypatch.setattr(pipe, "_start", lambda *a: latents.append(begin(*a)) or latents[-1])
     conditions = pipe._conditions
     monkeypatch.setattr(pipe, "_conditions", lambda *a: posed.append(conditions(*a)) or posed[-1])
 
@@ -158,9 +199,20 @@ def test_whole_sampler(shared, pipe, monkeypatch, name, batched):
     near(posed[0].embeddings, data["image_embeddings"], 1e-5)
     near(posed[0].image_latents, data["image_latents"], 1e-4)
     near(posed[0].time_ids, data["added_time_ids"], 1e-6)
-    if not batched:
-        near(unet_calls[0], data["unet_call1_out"], 5e-4)
-        near(unet_calls[1], data["unet_call2_out"], 5e-4)
+    compared = [n for n in range(1, 5) if f"unet_call{n}_out" in data]
+    for n in compared:  # without and with condition, tile by tile, whether in one call or two
+        sample, out = rows[n - 1]
+        near(sample, data[f"unet_call{n}_sample"][0], 1e-4)
+        near(out, data[f"unet_call{n}_out"][0], 5e-4)
+    given = [pose for pose in poses if pose is not None]
+    assert len(compared) >= 2 and len(rows) == len(data["unet_calls"])
+    for n in compared[1::2]:
+        near(given[n // 2 - 1], data[f"unet_call{n}_pose_latents"], 1e-4)  # up to 25
+    near(pipe.scheduler.timesteps, data["timesteps"], 1e-5)
+    near(pipe.scheduler.sigmas, data["sigmas"], 1e-4)
+    near(latents.pop(0), data["latents_init"], 1e-3)
+    pixels = images.clip_input(images.to_pixels(data["image_u8"]))
+    near(pixels[:, :, ::4, ::4], data["clip_pixel_values_stride4"], 1e-5)
     near(torch.stack(predictions), data["noise_pred"], 5e-4)
     near(torch.stack(latents), data["latents"], 2e-3)
     near(frames[data["frames_sel_index"]], data["frames_pt_sel"][0], 1e-4)

@@ -312,12 +312,39 @@ def test_callbacks_of_diffusers(pipe, photo):
 
 
 def test_numbers_that_overflow_are_said(pipe, photo, monkeypatch):
-    def overflow(scaled, *rest):
-        return torch.full((len(rest[2]), *scaled.shape[1:]), torch.inf)
+    from pipeline.labels.mimicmotion import pipeline as module
 
-    monkeypatch.setattr(pipe, "_call_unet", overflow)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipe, "_predict", lambda scaled, *rest: torch.full_like(scaled, torch.inf))
+        with pytest.raises(PipelineError, match="overflowed in half precision"):
+            run(pipe, photo, 2)
+    monkeypatch.setattr(module, "decode_chunk", lambda vae, latents, bands: torch.full((2, 3, 64, 64), torch.nan))
     with pytest.raises(PipelineError, match="overflowed in half precision"):
-        run(pipe, photo, 2)
+        run(pipe, photo, 2, output_type="pt")
+
+
+def test_bfloat16_goes_on_where_float16_overflows(weights, photo, monkeypatch, tmp_path, caplog):
+    """The label stage keeps the steps that were good."""
+    from pipeline.labels.mimicmotion.sampling import MimicMotionFrames
+    from pipeline.labels.mimicmotion.stage import BodyLabelConfig
+
+    pipe = MimicMotionPipeline.from_pretrained(*weights, torch_dtype=torch.float16)
+    frames = MimicMotionFrames(pipe, "tiny", MemoryPlan("test", offload=False), "cpu")
+    asked = []
+
+    def predict(scaled, t, conditions):
+        asked.append((pipe.unet.dtype, pipe.scheduler.step_index))
+        full = pipe.unet.dtype == torch.float16 and pipe.scheduler.step_index == 1
+        return torch.full_like(scaled, torch.inf if full else 0.0)
+
+    monkeypatch.setattr(pipe, "_predict", predict)
+    config = BodyLabelConfig(frames=2, steps=3)
+    made = frames.frames(
+        photo / np.float32(255), poses(3), config, 0, tmp_path / "keep.safetensors", lambda share: None
+    )
+    half, wide = torch.float16, torch.bfloat16
+    assert asked == [(half, 0), (half, 1), (wide, 1), (wide, 2)] and "bfloat16" in caplog.text
+    assert made.shape == (2, 64, 64, 3) and pipe.vae.dtype == pipe.pose_net.dtype == wide
 
 
 def test_photo_is_encoded_in_single_precision(weights, photo):

@@ -22,6 +22,7 @@ def add_parsers(commands: Any, options: Callable[[argparse.ArgumentParser], None
     p.add_argument("--quick", action="store_true", help="tiny, to see that it works; its numbers mean nothing")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--subjects", type=int, default=1, help="how many people are made up (default 1)")
+    p.add_argument("--only", choices=("terms", "lost-weight", "head"), help="one of its three tables")
     options(p)
     p.set_defaults(run=ablate)
     p = commands.add_parser("evaluate", help="the paper's Table 1 on your subjects: self-driven, 9:16, 30 FPS")
@@ -46,7 +47,7 @@ def ablate(args: argparse.Namespace) -> None:
     console.check_writable(Path(args.out))
     with console.progress_bar(args.json) as progress:
         result = run_ablation(api.get_body(args.body), Path(args.out), quick=args.quick, seed=args.seed,
-                              subjects=args.subjects, progress=progress)  # fmt: skip
+                              subjects=args.subjects, only=args.only, progress=progress)  # fmt: skip
     console.emit({"out": args.out, **result}, page(result), args.json)
 
 

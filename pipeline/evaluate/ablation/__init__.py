@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def run_ablation(
-    body: BodyModel, out: Path, *, quick: bool = False, seed: int = 0, subjects: int = 1,
+    body: BodyModel, out: Path, *, quick: bool = False, seed: int = 0, subjects: int = 1, only: str | None = None,
     size: Size | None = None, rows: list[Row] | None = None, progress: Progress,
 ) -> dict[str, Any]:  # fmt: skip
     """Fit every row on every subject and write ``ablation.json``, ``ablation.md`` and ``ablation.png``
@@ -32,6 +32,7 @@ def run_ablation(
         body: body model. out: folder.
         quick: few rows at a tiny size, to see that it works; its numbers mean nothing.
         seed: of the first subject; the next ones follow. subjects: how many people are made up.
+        only: "terms", "lost-weight" or "head": the rows of that table alone.
         size, rows: other than those that ``quick`` chooses. progress: called with a stage and the share done.
 
     Returns:
@@ -48,10 +49,12 @@ def run_ablation(
     size = size or (QUICK if quick else Size())
     best, lpips = R.best_measure()
     rows = rows or (R.quick_rows() if quick else R.all_rows(best, load_lpips("squeeze") is not None))
+    rows = [row for row in rows if only is None or row.group == only.replace("-", " ")]
+    said = (" --quick" if quick else "") + (f" --only {only}" if only else "")
     found: dict[tuple[str, str], list[dict[str, float]]] = defaultdict(list)
     strips: list[Array] = []
     result: dict[str, Any] = {
-        "command": "python -m pipeline ablate" + (" --quick" if quick else ""), "subjects": subjects, "seed": seed,
+        "command": "python -m pipeline ablate" + said, "subjects": subjects, "seed": seed,
         "size": dataclasses.asdict(size), "lpips": f"LPIPS-{lpips.network.name}" if lpips else None,
         "loss": best, "rows_done": 0, "rows_total": len(rows) * subjects, "groups": {},
     }  # fmt: skip

@@ -33,6 +33,10 @@ FETCH = "run `python -m pipeline weights fetch svd-xt-1.1 mimicmotion`"
 OVERFLOW = "The generator's numbers overflowed in half precision; load it with torch_dtype=torch.bfloat16."
 
 
+class NumbersOverflowedError(PipelineError):
+    """Half precision was not enough; the latents of the last step that was finished are still good."""
+
+
 @dataclass
 class MimicMotionOutput(BaseOutput):
     """What the pipeline returns.
@@ -203,7 +207,7 @@ class MimicMotionPipeline(DiffusionPipeline):
 
         Raises:
             PipelineError: sizes, tiles, guidance or names of tensors that do not work, not enough memory for the
-                smallest settings, or numbers that overflowed.
+                smallest settings, or numbers that overflowed (:class:`NumbersOverflowedError`).
         """
         pixels, poses = images.to_pixels(image), images.to_pose_pixels(image_pose)
         size = _check_sizes(pixels, poses, num_inference_steps, start_step, latents)
@@ -285,7 +289,7 @@ class MimicMotionPipeline(DiffusionPipeline):
                 noise_pred = self._shrinking(MemoryPlan.smaller_step, self._predict, scaled, t, conditions)
                 latents = self.scheduler.step(noise_pred, t, latents, return_dict=False)[0]
                 if not _finite(latents):
-                    raise PipelineError(OVERFLOW)
+                    raise NumbersOverflowedError(OVERFLOW)
                 if callback is not None:
                     tensors = {"latents": latents, "noise_pred": noise_pred}
                     changed = callback(self, step, t, {name: tensors[name] for name in wanted})
@@ -350,7 +354,11 @@ class MimicMotionPipeline(DiffusionPipeline):
         return self.numpy_to_pil(array) if output_type == "pil" else array
 
     def _decode_at(self, latents: Tensor, start: int) -> Tensor:
-        return decode_chunk(self.vae, latents[start : start + self._plan.decode_chunk], self._plan.decode_bands)
+        chunk = latents[start : start + self._plan.decode_chunk]
+        frames = decode_chunk(self.vae, chunk, self._plan.decode_bands)
+        if not _finite(frames):
+            raise NumbersOverflowedError(OVERFLOW)
+        return frames
 
 
 @contextlib.contextmanager
@@ -361,8 +369,8 @@ def _memory_explained() -> Iterator[None]:
         raise PipelineError(OUT_OF_MEMORY) from error
 
 
-def _finite(latents: Tensor) -> bool:
-    return bool(torch.isfinite(latents).all())
+def _finite(numbers: Tensor) -> bool:
+    return bool(torch.isfinite(numbers).all())
 
 
 def _with(plan: MemoryPlan, tile_size: int | None, overlap: int | None, decode: int | None) -> MemoryPlan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from pipeline.types import Array, PipelineError
 if TYPE_CHECKING:
     from pipeline.labels.mimicmotion.pipeline import MimicMotionPipeline
     from pipeline.labels.mimicmotion.stage import BodyLabelConfig
+
+LOG = logging.getLogger(__name__)
 
 
 class MimicMotionFrames:
@@ -34,7 +37,29 @@ class MimicMotionFrames:
     def frames(
         self, image: Array, poses: Array, config: BodyLabelConfig, seed: int, keep: Path, tell: Callable[[float], None]
     ) -> Array:
-        """See :class:`pipeline.labels.mimicmotion.stage.FrameGenerator`."""
+        """See :class:`pipeline.labels.mimicmotion.stage.FrameGenerator`.
+
+        Where float16 overflows, bfloat16 takes over: fewer digits, the range of float32.
+        """
+        import torch
+
+        from pipeline.labels.mimicmotion.pipeline import NumbersOverflowedError
+
+        try:
+            return self._generate(image, poses, config, seed, keep, tell)
+        except NumbersOverflowedError:
+            if self._pipe.unet.dtype != torch.float16:
+                raise
+        LOG.warning("The numbers overflowed in float16; going on from the last good step in bfloat16.")
+        for network in self._pipe.components.values():
+            if isinstance(network, torch.nn.Module):
+                network.to(torch.bfloat16)
+        return self._generate(image, poses, config, seed, keep, tell)
+
+    def _generate(
+        self, image: Array, poses: Array, config: BodyLabelConfig, seed: int, keep: Path, tell: Callable[[float], None]
+    ) -> Array:
+        """One try, from where the state on disk says."""
         import torch
 
         start, latents = self._resume(keep, len(poses), config.steps)
