@@ -165,7 +165,7 @@ _TABLE = (
     Weight(
         name="mimicmotion",
         repo="tencent/MimicMotion",
-        files=(WeightFile("MimicMotion_1-1.pth"),),
+        files=(WeightFile("MimicMotion_1-1.pth", "b812659ea273b2758c918facf759af5d7cad9564dc35156c59ec17e93f9749a4"),),
         megabytes=3050,
         licence="not stated for the weights; a derivative of SVD-XT 1.1, whose terms must be assumed to apply",
         commercial=None,
@@ -180,9 +180,15 @@ _TABLE = (
             WeightFile("unet/config.json"),
             WeightFile("scheduler/scheduler_config.json"),
             WeightFile("vae/config.json"),
-            WeightFile("vae/diffusion_pytorch_model.fp16.safetensors"),
+            WeightFile(
+                "vae/diffusion_pytorch_model.fp16.safetensors",
+                "af602cd0eb4ad6086ec94fbf1438dfb1be5ec9ac03fd0215640854e90d6463a3",
+            ),
             WeightFile("image_encoder/config.json"),
-            WeightFile("image_encoder/model.fp16.safetensors"),
+            WeightFile(
+                "image_encoder/model.fp16.safetensors",
+                "ae616c24393dd1854372b0639e5541666f7521cbe219669255e865cb7f89466a",
+            ),
         ),
         megabytes=1460,
         licence=_SVD_LICENCE,
@@ -190,6 +196,7 @@ _TABLE = (
         gated=True,
         gives="generated body labels (with mimicmotion)",
         env="ONESHOT_SVD",
+        revision="043843887ccd51926e3efed36270444a838e7861",
         folder=True,
     ),
     Weight(
@@ -244,13 +251,17 @@ _TABLE = (
     Weight(
         name="birefnet",
         repo="ZhengPeng7/BiRefNet",
-        files=(WeightFile("config.json"), WeightFile("model.safetensors")),
-        megabytes=None,
-        licence="see the repository's card",
+        files=(
+            WeightFile("config.json", "c97ea21569daf66b205491a4635147dd3bc42c7c168b89d7d75b53f67ef548ae"),
+            WeightFile("model.safetensors", "9ab37426bf4de0567af6b5d21b16151357149139362e6e8992021b8ce356a154"),
+        ),
+        megabytes=444,
+        licence="MIT (code); see the repository's card",
         commercial=None,
         gated=False,
         gives="a finer matte",
         used=False,
+        revision="e2bf8e4460fc8fa32bba5ea4d94b3233d367b0e4",
     ),
     Weight(
         name="portrait4d-v2",

@@ -241,9 +241,14 @@ def test_rotations_stay_in_the_good_range():
     config = HeadLabelConfig(count=20)
     own = turned_by(np.eye(3), 70.0, 0.0)
     rotations = sample_rotations(own, 20, config)
-    yaws = [Rotation.from_matrix(r).as_euler("YXZ", degrees=True)[0] for r in rotations]
-    assert max(np.abs(yaws)) <= config.max_yaw + 1e-6
-    assert sum(abs(y - config.max_yaw) < 1e-6 for y in yaws) == 10
+    yaws, pitches, _ = np.array([Rotation.from_matrix(r).as_euler("YXZ", degrees=True) for r in rotations]).T
+    own_yaw = np.abs(yaws - config.max_yaw) < 1e-6
+    assert own_yaw.sum() == 10, "half of them keep the photo's pose, brought into the range"
+    assert np.abs(yaws[~own_yaw]).max() <= config.yaw < config.max_yaw and np.ptp(yaws[~own_yaw]) > config.yaw
+    assert np.abs(pitches).max() <= config.pitch < config.max_pitch and np.ptp(pitches) > config.pitch
+    bowed = sample_rotations(turned_by(np.eye(3), 0.0, 60.0), 2, config)
+    looks = [np.degrees(np.arcsin(-(r @ [0, 0, 1])[1])) for r in bowed]
+    assert max(looks) == pytest.approx(config.max_pitch)
     again = sample_rotations(own, 20, config)
     assert all(np.array_equal(a, b) for a, b in zip(rotations, again, strict=True))
     assert np.allclose(limited(np.eye(3), 10, 10), np.eye(3))

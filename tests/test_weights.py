@@ -44,6 +44,8 @@ def test_every_entry_says_what_it_is():
         json.dumps(weight.to_json())
     assert WEIGHTS["portrait4d-v2"].pin().startswith(("not pinned", "kept to"))
     assert WEIGHTS["dwpose"].pin().startswith("pinned to f7c16a3d") and WEIGHTS["smplx"].pin() == ""
+    assert WEIGHTS["svd-xt-1.1"].pin() == "pinned to 043843887ccd51926e3efed36270444a838e7861"
+    assert all(any(f.sha256 for f in WEIGHTS[name].files) for name in ("mimicmotion", "svd-xt-1.1", "dwpose"))
     assert WEIGHTS["svd-xt-1.1"].gated and WEIGHTS["smplx"].commercial is False
 
 
