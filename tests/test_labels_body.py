@@ -18,7 +18,7 @@ from mimicmotion_toys import mesh_observation, write_tiny_weights
 
 from pipeline.labels.identity import ColourReference
 from pipeline.labels.mimicmotion.driving import drive, keypoints, reference_pose, turned
-from pipeline.labels.mimicmotion.memory import MemoryPlan
+from pipeline.labels.mimicmotion.memory import MemoryPlan, plan_for
 from pipeline.labels.mimicmotion.quality import BodyQualityLimits, judge
 from pipeline.labels.mimicmotion.retrack import Retracked
 from pipeline.labels.mimicmotion.stage import BodyLabelConfig, make_body_labels
@@ -260,7 +260,8 @@ def test_command_line_says_the_plan_and_what_is_missing(capsys, monkeypatch, tmp
     assert main(["label", "photo.jpg"]) == 1
     assert "need a CUDA card" in capsys.readouterr().err
     monkeypatch.setenv("ONESHOT_CACHE", str(tmp_path))
-    monkeypatch.setattr("pipeline.labels.verb.choose_plan", lambda *a: None)
+    monkeypatch.setattr("pipeline.labels.verb.choose_plan", lambda *a: plan_for(24))
     assert main(["label", "photo.jpg"]) == 1
-    assert "weights fetch svd-xt-1.1" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "weights fetch svd-xt-1.1" in said and "16.9 GB at the peak" in said, "what it would take comes first"
     assert main(["label", "photo.jpg", "--frames", "1"]) == 1

@@ -175,11 +175,12 @@ def test_callback_may_change_latents(pipe, photo):
 
 def out_of_memory_when(pipe, monkeypatch, too_much):
     real, calls = pipe._call_unet, []
+    errors = torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when")
 
     def limited(scaled, t, conditions, rows, pose):
         calls.append((len(rows), scaled.shape[1]))
         if too_much(len(rows), scaled.shape[1], pipe._plan):
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise errors[len(calls) % 2]
         return real(scaled, t, conditions, rows, pose)
 
     monkeypatch.setattr(pipe, "_call_unet", limited)
@@ -202,6 +203,15 @@ def test_out_of_memory_goes_on_with_a_smaller_plan(pipe, photo, monkeypatch):
         out_of_memory_when(pipe, patch, lambda rows, frames, plan: True)
         with pytest.raises(PipelineError, match="ran out of memory with the smallest settings"):
             run(pipe, photo)
+
+
+def test_other_errors_are_not_taken_for_a_full_card(pipe, photo, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(pipe, "_call_unet", broken)
+    with pytest.raises(RuntimeError, match="illegal"):
+        run(pipe, photo)
 
 
 def test_out_of_memory_while_decoding(pipe, photo, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,8 @@ def _bodies(args: argparse.Namespace, progress: console.Progress) -> tuple[Any, 
 
     config = BodyLabelConfig(frames=args.frames or 71, steps=args.steps or 25, seed=args.seed)
     motions = args.motion or DEFAULT_MOTIONS
+    if not args.json:
+        print(_plan(args, len(motions))[1], file=sys.stderr)
     made = label(args.photo, motions, body=args.body, vram=args.vram, config=config, progress=progress)
     return made, list(made.folders)
 
@@ -94,11 +97,17 @@ def _heads(args: argparse.Namespace, progress: console.Progress) -> tuple[Any, l
 
 
 def _show_plan(args: argparse.Namespace, clips: int) -> None:
+    result, text = _plan(args, clips)
+    console.emit(result, text, args.json)
+
+
+def _plan(args: argparse.Namespace, clips: int) -> tuple[dict[str, Any], str]:
+    """What was chosen for the card, and what it is expected to take: as values and in words."""
     from pipeline.labels.mimicmotion.memory import expectation, plan_for
     from pipeline.labels.verb import choose_plan
 
     frames = args.frames or 71
-    plan = plan_for(args.vram) if args.vram else choose_plan(None)
+    plan = plan_for(args.vram) if args.plan and args.vram else choose_plan(args.vram)
     expected = expectation(plan, frames + 1, args.steps or 25)
     text = (
         f"Plan for {plan.name}: windows of {plan.tile_size} frames that share {plan.tile_overlap}, "
@@ -108,5 +117,4 @@ def _show_plan(args: argparse.Namespace, clips: int) -> None:
         f"Expected for {clips} motions of {frames} frames: {expected.gigabytes:.1f} GB at the peak, about "
         f"{clips * expected.minutes:.0f} minutes on a card like an RTX 4090 (counted from operations, not measured)."
     )
-    result = {"plan": vars(plan), "gigabytes": expected.gigabytes, "minutes": clips * expected.minutes}
-    console.emit(result, text, args.json)
+    return {"plan": vars(plan), "gigabytes": expected.gigabytes, "minutes": clips * expected.minutes}, text

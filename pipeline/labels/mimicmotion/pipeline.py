@@ -30,6 +30,7 @@ OUT_OF_MEMORY = (
     "The graphics card ran out of memory with the smallest settings; close other programs or use a smaller resolution."
 )
 FETCH = "run `python -m pipeline weights fetch svd-xt-1.1 mimicmotion`"
+LIBRARIES_FULL = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 OVERFLOW = "The generator's numbers overflowed in half precision; load it with torch_dtype=torch.bfloat16."
 
 
@@ -229,8 +230,10 @@ class MimicMotionPipeline(DiffusionPipeline):
             state = self._denoise(state, conditions, start_step, callback_on_step_end, wanted)
             frames = state[0] if output_type == "latent" else self._decode(state[0], size, output_type)
             used = self._plan
-        except torch.OutOfMemoryError as error:  # where nothing can be made smaller: encoding the photo
-            raise PipelineError(OUT_OF_MEMORY) from error
+        except RuntimeError as error:
+            if _out_of_memory(error):  # where nothing can be made smaller: encoding the photo
+                raise PipelineError(OUT_OF_MEMORY) from error
+            raise
         finally:
             self._use(before)
             self.maybe_free_model_hooks()
@@ -302,7 +305,9 @@ class MimicMotionPipeline(DiffusionPipeline):
         while True:
             try:
                 return work(*inputs)
-            except torch.OutOfMemoryError:
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
                 plan = smaller(self._plan)
             if plan is None:
                 raise PipelineError(OUT_OF_MEMORY)
@@ -365,8 +370,15 @@ class MimicMotionPipeline(DiffusionPipeline):
 def _memory_explained() -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise PipelineError(OUT_OF_MEMORY) from error
+    except RuntimeError as error:
+        if _out_of_memory(error):
+            raise PipelineError(OUT_OF_MEMORY) from error
+        raise
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    """Whether the card is full: torch has a class for it, the libraries beneath it say it in words."""
+    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in LIBRARIES_FULL)
 
 
 def _finite(numbers: Tensor) -> bool:
