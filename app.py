@@ -12,7 +12,7 @@ import threading
 import spaces  # noqa: F401  before anything that could touch CUDA
 
 # isort: split
-from pipeline import api
+from pipeline import api, heap
 from pipeline.motion.preview import thumbnails
 from pipeline.web import limits, looks, page
 
@@ -30,6 +30,7 @@ def warm_up() -> None:
 def main() -> None:
     """Serve the app on ``GRADIO_SERVER_NAME``:``GRADIO_SERVER_PORT``, by default this machine only."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ended like Ctrl-C: nothing is left behind
+    heap.share_arenas()
     demo = page.build_demo()
     threading.Thread(target=warm_up, daemon=True).start()
     demo.launch(

@@ -1,4 +1,4 @@
-"""Gives memory that was freed back to the system, which the C library's allocator does not do by itself.
+"""Gives memory that was freed back to the system, which glibc's allocator does not do by itself.
 
 Every job runs on a thread of its own, and each thread's allocator keeps the gaps that a job leaves behind: after a few
 fits a server held 2.4 GB, of which 1.4 GB were free; after 20 photo checks 1.2 GB, of which 0.6 GB.
@@ -11,19 +11,31 @@ import ctypes
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 
+M_ARENA_MAX = -8
+"""Of ``malloc.h``: into how many arenas threads are spread."""
 
-@lru_cache(maxsize=1)
-def _trim() -> Callable[[int], int] | None:
-    """glibc's ``malloc_trim``; None on systems without it (macOS, musl), whose allocators give memory back."""
+
+@lru_cache(maxsize=2)
+def _glibc(name: str) -> Callable[..., int] | None:
+    """``malloc_trim`` or ``mallopt``; None on systems without them (macOS, musl)."""
     try:
-        return ctypes.CDLL(None).malloc_trim
+        return getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError, TypeError):
         return None
 
 
+def share_arenas(count: int = 2) -> None:
+    """Let all threads that are started from now on share a few arenas, so that one job fills the gaps of another.
+
+    For a server: with an arena for every thread, memory swung by 100 MB from job to job and stood 300 MB higher.
+    """
+    if (mallopt := _glibc("mallopt")) is not None:
+        mallopt(M_ARENA_MAX, count)
+
+
 def give_back() -> None:
     """Hand free pages to the system; takes about 5 ms."""
-    if (trim := _trim()) is not None:
+    if (trim := _glibc("malloc_trim")) is not None:
         trim(0)
 
 
