@@ -56,6 +56,9 @@ def test_posenet(shared):
         near(network(x), data["output"], 1e-5)
         near(network.in_chunks(x, 1), data["output"], 5e-5)  # up to 25; another order of the sums
         near(network.conv_layers(x)[:, ::16], data["act15"], 1e-5)
+        for k in (1, 7):
+            layer = network.conv_layers[: k + 1](x)
+            near([layer.mean(), layer.std()], data[f"act{k}_mean_std"], 1e-5)
     assert sum(p.numel() for p in network.parameters()) == 205_557
 
 
@@ -178,6 +181,8 @@ def test_whole_sampler(shared, pipe, monkeypatch, name, batched):
 
     poses = []
     monkeypatch.setattr(pipe.unet, "forward", record)
+    encode, encoded = pipe._encode, []
+    monkeypatch.setattr(pipe, "_encode", lambda pixels: encoded.append(pixels) or encode(pixels))
     begin = pipe._start
     monkeypatch.setattr(pipe, "_start", lambda *a: latents.append(begin(*a)) or latents[-1])
     conditions = pipe._conditions
@@ -211,6 +216,8 @@ def test_whole_sampler(shared, pipe, monkeypatch, name, batched):
     near(pipe.scheduler.timesteps, data["timesteps"], 1e-5)
     near(pipe.scheduler.sigmas, data["sigmas"], 1e-4)
     near(latents.pop(0), data["latents_init"], 1e-3)
+    if "vae_input" in data:
+        near(encoded[0], data["vae_input"], 1e-5)
     pixels = images.clip_input(images.to_pixels(data["image_u8"]))
     near(pixels[:, :, ::4, ::4], data["clip_pixel_values_stride4"], 1e-5)
     near(torch.stack(predictions), data["noise_pred"], 5e-4)
