@@ -32,6 +32,7 @@ CSS = """
   line-height: 1.3; min-height: 2.9em; padding: 2px 4px; white-space: normal; text-align: center; display: grid;
   place-items: center; }
 #advice { min-height: 4.5em; }
+#examples button { min-width: 80px; min-height: 80px; }
 #report .wrap:has(.progress-level) > .progress-text { display: none; }
 #said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 #tiers { min-height: 2em; }

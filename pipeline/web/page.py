@@ -51,8 +51,11 @@ def build_demo() -> gr.Blocks:
                 avatar = _avatar_column()
             with gr.Column(min_width=300):
                 talk = _talk_column(demo)
+        delete = gr.Button("Delete my data", elem_id="delete")
         _tiers(demo)
-        _connect(photo, consent, settings, advice, avatar, talk)
+        running = _connect(photo, consent, settings, advice, avatar, talk)
+        _connect_stop(running, avatar, talk)
+        _connect_delete(running, delete, photo, advice, avatar, talk)
     return demo.queue(max_size=limits.QUEUE_SIZE)
 
 
@@ -119,11 +122,10 @@ def _avatar_column() -> dict[str, Any]:
         )
         export = gr.Button("Export", elem_id="export")
         file = gr.File(label="Exported file", elem_id="exported", interactive=False)
-    delete = gr.Button("Delete my data", elem_id="delete")
     numbers = gr.JSON(visible=False)
     return {
         "fit": fit, "stop": stop, "view": view, "previews": previews, "report": report, "id": avatar_id, "form": form,
-        "frame": frame, "export": export, "file": file, "delete": delete, "numbers": numbers,
+        "frame": frame, "export": export, "file": file, "numbers": numbers,
     }  # fmt: skip
 
 
@@ -183,8 +185,12 @@ def _tiers(demo: gr.Blocks) -> None:
 
 def _connect(
     photo: Any, consent: Any, settings: list[Any], advice: Any, avatar: dict[str, Any], talk: dict[str, Any]
-) -> None:
-    """Every event of the page. The first heavy one sets how many heavy jobs run at a time."""
+) -> list[Any]:
+    """The events that make something. The first heavy one sets how many heavy jobs run at a time.
+
+    Returns:
+        The heavy events, which can be stopped.
+    """
     token, video = avatar["id"], talk["video"]
     fitting = avatar["fit"].click(
         endpoints.fit, [photo, consent, *settings], [token, avatar["report"], avatar["previews"], avatar["numbers"]],
@@ -197,11 +203,6 @@ def _connect(
         endpoints.export, [token, avatar["form"], talk["motion"], avatar["frame"]], avatar["file"], api_name="export",
         **limits.HEAVY,
     )  # fmt: skip
-    running = [fitting, animating, exporting]
-    pictures = [avatar["report"], avatar["previews"]]
-    for stop in (avatar["stop"], talk["stop"]):
-        stop.click(None, cancels=running, api_visibility="private")
-        stop.click(None, pictures, pictures, js=looks.STOPPED, api_visibility="private")
     animating.success(lambda: gr.Button(interactive=True), None, talk["share"], **QUICK)
     looking = [token, talk["motion"], talk["own"], talk["amplitude"], talk["speed"]]
     drawn = {"fn": view_files, "inputs": looking, "outputs": avatar["view"], **LOOK}
@@ -209,14 +210,27 @@ def _connect(
     changes = [talk[name].change for name in ("motion", "own", "amplitude", "speed")]
     gr.on([*changes, token.submit], trigger_mode="always_last", **drawn)
     photo.change(advice_text, photo, advice, trigger_mode="always_last", **LOOK)
-    cleared = [
-        photo, talk["own"], token, avatar["report"], avatar["previews"], avatar["view"], avatar["file"], video, advice,
-        talk["share"],
-    ]  # fmt: skip
-    avatar["delete"].click(  # not queued: it works however many wait
-        delete_everything, [token, photo, talk["own"]], cleared, cancels=running, **QUICK
-    )
     _api_only(photo, consent, settings, talk, token)
+    return [fitting, animating, exporting]
+
+
+def _connect_stop(running: list[Any], avatar: dict[str, Any], talk: dict[str, Any]) -> None:
+    pictures = [avatar["report"], avatar["previews"]]
+    for stop in (avatar["stop"], talk["stop"]):
+        stop.click(None, cancels=running, api_visibility="private")
+        stop.click(None, pictures, pictures, js=looks.STOPPED, api_visibility="private")
+
+
+def _connect_delete(
+    running: list[Any], delete: Any, photo: Any, advice: Any, avatar: dict[str, Any], talk: dict[str, Any]
+) -> None:
+    """Deleting also stops what runs, and is not queued: it works however many wait."""
+    cleared = [
+        photo, talk["own"], avatar["id"], avatar["report"], avatar["previews"], avatar["view"], avatar["file"],
+        talk["video"], advice, talk["share"],
+    ]  # fmt: skip
+    given = [avatar["id"], photo, talk["own"]]
+    delete.click(delete_everything, given, cleared, cancels=running, **QUICK)
 
 
 def _api_only(photo: Any, consent: Any, settings: list[Any], talk: dict[str, Any], token: Any) -> None:
