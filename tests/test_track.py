@@ -13,6 +13,7 @@ from pipeline.body import load_body
 from pipeline.perceive import targets as T
 from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
+from pipeline.perceive.lips import widest_jaw
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
 from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
@@ -227,6 +228,15 @@ def test_landmarks_of_a_fixed_shape_are_those_of_a_free_one(body):
         results.append([placed, *torch.autograd.grad((placed**2).sum(), unknowns)])
     for slow, fast in zip(*results, strict=True):
         assert torch.allclose(slow, fast, atol=1e-4, rtol=1e-4)
+
+
+def test_lips_that_touch_shut_the_jaw():
+    faces = np.zeros((4, 478, 2), np.float32)
+    faces[:, 10], faces[:, 152], faces[:, 13], faces[:, 14] = (300, 100), (300, 300), (300, 240), (300, 240)
+    faces[1, 14, 1], faces[2, 14, 1] = 260, 320
+    jaw = widest_jaw(faces, np.array([True, True, True, False]))
+    assert jaw[0] == 0 and 0.35 < jaw[1] < 0.5 and jaw[2] == jaw[3] == 1
+    assert widest_jaw(0.1 * faces, np.ones(4, bool)).min() == 1, "too small to be read"
 
 
 def open_eyes(frames: int) -> np.ndarray:

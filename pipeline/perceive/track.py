@@ -19,6 +19,7 @@ from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
+from pipeline.perceive.lips import widest_jaw
 from pipeline.perceive.matte import Matter
 from pipeline.perceive.people import count_faces_closely
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
@@ -130,7 +131,7 @@ class TrackResult:
         return self.registration.frame(index)
 
     def clip(self, name: str) -> MotionClip:
-        """The motion alone, one pose per frame as registered, blinks and gaze as measured on the face mesh.
+        """The motion alone, one pose per frame as registered; blinks, gaze and shut lips as measured on the face mesh.
 
         See :mod:`pipeline.motion.tracked` for what makes a smooth motion of it.
         """
@@ -139,15 +140,19 @@ class TrackResult:
         meta = {
             "name": name, "source": "tracked from video", "frames_found": int(self.found.sum()), "errors": self.errors,
         }  # fmt: skip
-        eyes = read_eyes(self.targets.points[:, T.FACE].numpy(), self.targets.has_face.numpy())
+        mesh, has_face = self.targets.points[:, T.FACE].numpy(), self.targets.has_face.numpy()
+        eyes = read_eyes(mesh, has_face)
         turn = np.concatenate([eyes.gaze[:, ::-1], np.zeros((len(self), 1))], axis=1).astype(np.float32)
         arkit = np.array(state["arkit"])
         columns = [ARKIT_NAMES.index(f"eye{n}") for n in ("BlinkLeft", "BlinkRight")]
         looks = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook")]
         arkit[:, columns], arkit[:, looks] = eyes.blink, 0.0
-        return MotionClip(
-            fps=self.fps, arkit=arkit, jaw_pose=face["jaw_pose"], leye_pose=turn, reye_pose=turn, meta=meta, **pose
-        )
+        jaw = arkit[:, ARKIT_NAMES.index("jawOpen")]
+        left = np.minimum(1.0, widest_jaw(mesh, has_face) / np.maximum(jaw, 1e-6)).astype(np.float32)
+        jaw *= left
+        jaw_pose = face["jaw_pose"] * left[:, None]
+        pose |= {"jaw_pose": jaw_pose, "leye_pose": turn, "reye_pose": turn}
+        return MotionClip(fps=self.fps, arkit=arkit, meta=meta, **pose)
 
     def seen(self) -> dict[str, Array]:
         """(F,) bool per part: in which frames the detectors saw the person, the face and each hand."""
