@@ -41,6 +41,8 @@ def _motions_parser(commands: Any, common: Common, with_body: Common) -> None:
                        help="measure pieces of this length (default 2)")  # fmt: skip
     stats.add_argument("--below", type=float, metavar="HZ",
                        help="leave out what is quicker in all clips, such as the tremor of tracking")  # fmt: skip
+    stats.add_argument("--front", action="store_true",
+                       help="wrists as seen from the front: depth tracked from one camera trembles most")  # fmt: skip
     with_body(stats)
     stats.set_defaults(run=_stats)
     sheet = actions.add_parser("sheet", help="one picture of an avatar in every preset")
@@ -93,7 +95,7 @@ def _preview(args: argparse.Namespace) -> None:
 def _stats(args: argparse.Namespace) -> None:
     from pipeline import api
     from pipeline.motion import get_motion, list_presets
-    from pipeline.motion.statistics import low_pass, motion_statistics, windows
+    from pipeline.motion.statistics import low_pass, motion_statistics, unseen_statistics, windows
 
     if not 0.5 <= args.window <= 600:
         raise PipelineError(f"Pieces of {args.window:g} s cannot be measured; --window goes from 0.5 to 600.")
@@ -106,23 +108,26 @@ def _stats(args: argparse.Namespace) -> None:
 
     def measure(clip: MotionClip) -> list[dict[str, float]]:
         slow = clip if args.below is None else low_pass(clip, args.below)
-        return [motion_statistics(piece).as_dict() for piece in windows(slow, args.window)]
+        rows = [motion_statistics(p, depth=not args.front).as_dict() for p in windows(slow, args.window)]
+        unseen = unseen_statistics(clip)
+        return [{name: value for name, value in row.items() if name not in unseen} for row in rows]
 
     result = {group: {name: measure(clip) for name, clip in clips.items()} for group, clips in groups.items()}
     console.emit(result, _stats_text(result), args.json)
 
 
 def _stats_text(groups: dict[str, dict[str, list[dict[str, float]]]]) -> str:
-    """Lowest, middle and highest value of every statistic; a star where the presets' highest is beyond the others'."""
+    """Lowest, middle and highest value of every statistic; a star where the presets go beyond the others."""
     from statistics import median
 
     rows = {group: [r for pieces in clips.values() for r in pieces] for group, clips in groups.items() if clips}
     head = "".join(f"{f'{group} ({len(groups[group])})':>30}" for group in rows)
     lines = [f"{'':<20}{head}", f"{'':<20}" + f"{'low':>12}{'middle':>9}{'high':>9}" * len(rows)]
     for name in next(iter(rows.values()))[0]:
-        values = [[r[name] for r in group] for group in rows.values()]
+        values = [v for group in rows.values() if (v := [r[name] for r in group if name in r])]
         cells = "".join(f"{min(v):>12.3g}{median(v):>9.3g}{max(v):>9.3g}" for v in values)
-        lines.append(f"{name:<20}{cells}{' *' if len(values) > 1 and max(values[0]) > max(values[1]) else ''}")
+        beyond = len(values) > 1 and not min(values[1]) <= min(values[0]) <= max(values[0]) <= max(values[1])
+        lines.append(f"{name:<20}{cells}{' *' if beyond else ''}")
     return "\n".join(lines)
 
 

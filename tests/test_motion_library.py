@@ -11,8 +11,9 @@ from test_motion_clips import make_clip
 
 from pipeline.__main__ import main
 from pipeline.motion import get_motion, list_presets, save_clip
+from pipeline.motion.edit import select
 from pipeline.motion.preview import SIZE, preview_frames, thumbnails, write_preview
-from pipeline.motion.statistics import low_pass, motion_statistics, windows
+from pipeline.motion.statistics import low_pass, motion_statistics, unseen_statistics, windows
 from pipeline.types import PipelineError
 
 
@@ -57,7 +58,7 @@ def test_previews_from_the_command_line(tmp_path, capsys):
 def test_statistics_from_the_command_line(tmp_path, capsys):
     clip = tmp_path / "mine.npz"
     save_clip(get_motion("explaining"), clip)
-    assert main(["motions", "stats", str(clip), "--json"]) == 0
+    assert main(["motions", "stats", str(clip), "--front", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert len(result["presets"]) == len(list_presets())
     assert result["compared with"]["mine.npz"] == result["presets"]["explaining"]
@@ -67,6 +68,16 @@ def test_statistics_from_the_command_line(tmp_path, capsys):
     assert len(table) == 2 + len(result["presets"]["explaining"][0]) and "presets (13)" in table[0]
     assert main(["motions", "stats", "--window", "0.1"]) == 1
     assert main(["motions", "stats", "--below", "0.1"]) == 1
+
+
+def test_arms_that_no_camera_saw_are_not_measured():
+    clip = select(get_motion("explaining"), slice(0, 60))
+    assert not unseen_statistics(clip)
+    for left, right, measured in ((0.9, 0.1, True), (0.2, 0.4, False)):
+        tracked = clip.replace(meta={"seen": {"left_hand": left, "right_hand": right}})
+        assert ("wrist_jerk_95" not in unseen_statistics(tracked)) is measured
+    flat, whole = (motion_statistics(clip, depth=depth).as_dict() for depth in (False, True))
+    assert flat["wrist_speed_95"] < whole["wrist_speed_95"] and flat["arm_turn_max"] == whole["arm_turn_max"]
 
 
 def test_windows_cover_a_clip():

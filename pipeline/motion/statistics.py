@@ -12,6 +12,13 @@ from .kinematics import joint_positions, local_to_global
 from .rotations import aa_to_matrix, matrix_to_aa, unroll
 from .skeleton import ARKIT, INDEX, mean_joints
 
+ARM_STATISTICS = frozenset(
+    ["wrist_speed_median", "wrist_speed_95", "wrist_speed_max", "wrist_jerk_95", "wrist_jerk_max", "hand_range",
+     "arm_turn_max", "finger_turn_max", "limit_max", "limit_share"]
+)  # fmt: skip
+HAND_IN_VIEW = 0.5
+"""Share of the frames of a tracked clip in which the hand that is seen more must be seen, for arms to count."""
+
 
 @dataclass(frozen=True)
 class MotionStatistics:
@@ -67,8 +74,13 @@ def local_rotations(clip: MotionClip) -> Array:
     return aa_to_matrix(np.concatenate(fields, axis=1))
 
 
-def motion_statistics(clip: MotionClip) -> MotionStatistics:
+def motion_statistics(clip: MotionClip, *, depth: bool = True) -> MotionStatistics:
     """Measure a clip of four frames or more (around its seam too, when it is a loop).
+
+    Args:
+        clip: what to measure.
+        depth: False measures the wrists' ways as seen from the front. What one camera tells of depth trembles by
+            centimetres, which would be most of what is measured of a quiet hand.
 
     Raises:
         PipelineError: fewer frames.
@@ -77,7 +89,7 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
         raise PipelineError(f"A clip of {len(clip)} frames has no statistics; take one of four frames or more.")
     looped = clip.meta.get("loop") is True
     local, joints = joint_paths(clip)
-    wrists = joints[:, [INDEX["left_wrist"], INDEX["right_wrist"]]]
+    wrists = joints[:, [INDEX["left_wrist"], INDEX["right_wrist"]], : 3 if depth else 2]
     velocity = _rate(wrists, clip.fps, looped)
     jerk = np.linalg.norm(_rate(_rate(velocity, clip.fps, looped), clip.fps, looped), axis=-1)
     speed = np.linalg.norm(velocity, axis=-1)
@@ -105,6 +117,15 @@ def motion_statistics(clip: MotionClip) -> MotionStatistics:
         limit_share=float((np.degrees(excess) > 2.0).mean()),
         **turns,
     )
+
+
+def unseen_statistics(clip: MotionClip) -> frozenset[str]:
+    """Names of the statistics that say nothing of a tracked clip: those of arms when hardly a hand was in view."""
+    seen = clip.meta.get("seen")
+    hands = [seen.get(f"{side}_hand") for side in ("left", "right")] if isinstance(seen, dict) else []
+    if not hands or max(h if isinstance(h, (int, float)) else 1.0 for h in hands) >= HAND_IN_VIEW:
+        return frozenset()
+    return ARM_STATISTICS
 
 
 def limit_excess(clip: MotionClip) -> Array:

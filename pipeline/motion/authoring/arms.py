@@ -21,6 +21,7 @@ from ..rotations import (
     twist_angle,
 )
 from ..skeleton import INDEX
+from .fidget import Fidget
 from .hands import hand_pose
 from .performance import HandScore
 from .timeline import BEAT, Timeline, bump
@@ -29,6 +30,9 @@ WRIST_LIMITS = np.radians((105.0, 32.0, 68.0))
 """Soft limits of the wrist: forearm twist, deviation towards thumb or little finger, bend."""
 ELBOW_TWIST_SHARE = 0.55
 """Part of the forearm's twist that is carried by the elbow joint, so that the skin at the wrist does not wring."""
+
+SETTLE = 0.8
+"""How far the wrist bends when the fingers do in an adjustment, in parts of their bend."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ArmPath:
 
 
 def arm_path(
-    timeline: Timeline, score: HandScore, side: str, stresses: Sequence[float], rng: np.random.Generator
+    timeline: Timeline, score: HandScore, side: str, stresses: Sequence[float], small: Fidget, rng: np.random.Generator
 ) -> ArmPath:
     """Lay the keys of one hand out in time.
 
@@ -58,6 +62,7 @@ def arm_path(
         score: what the hand does.
         side: "left" or "right".
         stresses: times of stressed vowels.
+        small: adjustments that both hands make together.
         rng: seeded.
     """
     gains = score.stress_beats * rng.uniform(0.35, 1.5, len(stresses))
@@ -66,14 +71,16 @@ def arm_path(
     arrivals = [k.time for k in score.keys]
     travel = [k.travel for k in score.keys]
     place = _places(timeline, score, arrivals, travel, beats, rng) * sign
+    place = place + score.restless * small.hands
     quats = np.stack([_hand_quat(np.array(k.fingers) * sign, np.array(k.palm) * sign, side) for k in score.keys])
     hand = timeline.rotation_track(arrivals, _continuous(quats), travel)
     hand = timeline.lag(timeline.smooth_quats(hand, 0.06), 0.035 + score.lag)
     hand = quat_to_matrix(hand / np.linalg.norm(hand, axis=-1, keepdims=True))
     hand = hand @ _waves(timeline, score, side) @ _drag(timeline, place, hand, side)
+    hand = hand @ axis_rotation("z", (-1.0 if side == "left" else 1.0) * SETTLE * score.restless * small.curl)
     elbow = timeline.track([(k.time, k.elbow) for k in score.keys], travel=1.0)
     elbow = timeline.smooth(elbow, 0.12) + 0.05 * timeline.noise(rng, highest=0.4)
-    fingers = _fingers(timeline, score, arrivals, travel, side, rng)
+    fingers = _fingers(timeline, score, arrivals, travel, side, score.restless * small.curl, rng)
     return ArmPath(place, hand, fingers, elbow)
 
 
@@ -148,6 +155,7 @@ def _fingers(
     arrivals: list[float],
     travel: list[float],
     side: str,
+    curl: Array,
     rng: np.random.Generator,
 ) -> Array:
     """Finger pose (F, 15, 3): shapes joined after the hand has begun to move, little finger first, slowly alive."""
@@ -161,7 +169,7 @@ def _fingers(
         quats = timeline.lag(timeline.smooth_quats(quats, 0.035), delay[joint // 3] + score.lag)
         out[:, joint] = quat_to_aa(quats / np.linalg.norm(quats, axis=-1, keepdims=True))
     for finger in range(5):
-        wave = np.radians(score.wiggle) * timeline.noise(rng, lowest=0.1, highest=0.8)
+        wave = np.radians(score.wiggle) * timeline.noise(rng, lowest=0.1, highest=0.8) + curl
         axis = (0.2, 0.4, 0.6) if finger == 4 else (0.0, 0.0, 1.0)
         out[:, 3 * finger : 3 * finger + 3] += bend_sign * wave[:, None, None] * np.array(axis)
     return out

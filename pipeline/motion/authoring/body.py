@@ -12,11 +12,12 @@ from ..rotations import aa_to_matrix, matrix_to_aa
 from ..skeleton import INDEX, N_JOINTS, SIDES, mean_joints
 from .arms import ArmPath, arm_path, solve_arm
 from .face import face_curves
+from .fidget import Fidget, fidget
 from .performance import Performance
 from .speech import Speech, speak
 from .timeline import NOD, SURGE, Timeline
 
-SPINE_SHARE = {"spine1": 0.30, "spine2": 0.36, "spine3": 0.34}
+SPINE_SHARE = {"spine1": 0.24, "spine2": 0.46, "spine3": 0.30}
 NECK_SHARE = 0.45
 STANCE = 0.012
 """Metres that the pelvis sinks below straight legs, so that knees are never locked."""
@@ -52,8 +53,9 @@ def perform(score: Performance, fps: float = 30.0) -> MotionClip:
     timeline = Timeline(score.duration, fps)
     rng = np.random.default_rng(score.seed)
     speech = speak(timeline, score.speech)
-    paths = {s: arm_path(timeline, getattr(score, s), s, speech.stresses, rng) for s in SIDES}
-    upper = _upper_body(timeline, score, speech, paths, rng)
+    small = fidget(timeline, score.fidget, score.seed)
+    paths = {s: arm_path(timeline, getattr(score, s), s, speech.stresses, small, rng) for s in SIDES}
+    upper = _upper_body(timeline, score, speech, paths, small, rng)
     local, root = _pose(timeline, upper, paths)
     arkit = face_curves(timeline, score.face, speech, upper.head, rng)
     return _clip(local, root, arkit, paths, fps, score)
@@ -84,13 +86,14 @@ def _quantise(values: Array, step: float) -> Array:
 
 
 def _upper_body(
-    timeline: Timeline, score: Performance, speech: Speech, paths: dict[str, ArmPath], rng: np.random.Generator
-) -> _Upper:
+    timeline: Timeline, score: Performance, speech: Speech, paths: dict[str, ArmPath], small: Fidget,
+    rng: np.random.Generator,
+) -> _Upper:  # fmt: skip
     breath = timeline.breath()
     calm = score.calm
     torso = np.radians(_vector(timeline, score.torso))
     torso = torso + calm * np.radians(timeline.noise3(rng, TORSO_DRIFT, highest=1.3, slope=0.8))
-    torso = torso + _follow_hands(timeline, paths) + calm * _accents(timeline, speech, rng)
+    torso = torso + _follow_hands(timeline, paths) + calm * _accents(timeline, speech, rng) + small.torso
     torso[:, 0] += np.radians(-0.55 * breath + _tremble(timeline, score))
     torso[:, 0] += NOD_SHARE * _nods(timeline, score)
     shift = timeline.track(score.weight, travel=1.6) + 0.004 * calm * timeline.noise(rng, highest=0.3)

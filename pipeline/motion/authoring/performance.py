@@ -64,6 +64,7 @@ class HandScore:
         wiggle: size of the slow finger movement, degrees.
         lag: how much later than the other hand this one moves, seconds.
         waves: (start, end, swing in degrees, Hz) of the hand swinging about the direction its palm faces.
+        restless: share of the body's small adjustments that this hand makes; little for one that touches something.
     """
 
     keys: Sequence[HandKey]
@@ -74,6 +75,7 @@ class HandScore:
     wiggle: float = 3.0
     lag: float = 0.0
     waves: Sequence[tuple[float, float, float, float]] = ()
+    restless: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Performance:
         shakes: (start, end, swing in degrees, Hz) of head shakes.
         tremble: (start, end, size in degrees, Hz) of a chest shaking with laughter.
         calm: factor on all slow noise of head and torso.
+        fidget: way of the hands in the small adjustments of a held pose, metres.
     """
 
     name: str
@@ -117,6 +120,7 @@ class Performance:
     shakes: Sequence[tuple[float, float, float, float]] = ()
     tremble: Sequence[tuple[float, float, float, float]] = ()
     calm: float = 1.0
+    fidget: float = 0.028
 
     def meta(self) -> dict[str, Any]:
         """The clip's meta: what it is and where it comes from."""

@@ -14,7 +14,7 @@ def listening() -> Performance:
             HandKey(0.0, (0.062, -0.322, 0.205), (-0.8, -0.15, 0.55), (-0.35, 0.25, -0.9), "relaxed", 1.0),
             HandKey(4.4, (0.066, -0.312, 0.208), (-0.8, -0.10, 0.58), (-0.35, 0.30, -0.9), "relaxed", 1.2),
         ],
-        sway=0.003,
+        sway=0.006,
         wiggle=2.0,
     )
     right = HandScore(
@@ -22,7 +22,7 @@ def listening() -> Performance:
             HandKey(0.0, (0.052, -0.266, 0.262), (-0.82, -0.14, 0.50), (-0.42, -0.30, -0.85), "relaxed", 1.0),
             HandKey(4.5, (0.057, -0.257, 0.265), (-0.82, -0.10, 0.52), (-0.42, -0.26, -0.88), "relaxed", 1.2),
         ],
-        sway=0.003,
+        sway=0.006,
         wiggle=2.4,
     )
     return Performance(
@@ -67,6 +67,7 @@ def thinking() -> Performance:
         beats=[(6.35, 0.03)],
         sway=0.003,
         wiggle=2.0,
+        restless=0.4,
     )
     return Performance(
         name="thinking",

@@ -139,6 +139,7 @@ def heartfelt() -> Performance:
         beats=[(5.2, 0.025)],
         sway=0.002,
         wiggle=1.5,
+        restless=0.4,
     )
     left = HandScore(
         keys=[

@@ -78,6 +78,7 @@ def emphatic() -> Performance:
         ],
         stress_beats=0.048,
         lag=0.03,
+        restless=0.3,
     )
     right = HandScore(
         keys=[
@@ -88,6 +89,7 @@ def emphatic() -> Performance:
             HandKey(6.2, (0.150, -0.25, 0.33), (-0.35, 0.3, 0.85), (-0.65, 0.55, -0.2), "open", 0.65, (0.0, 0.03, 0.0)),
         ],
         stress_beats=0.06,
+        restless=0.3,
     )
     return Performance(
         name="emphatic",
@@ -138,6 +140,7 @@ def counting() -> Performance:
         beat_direction=(0.0, -0.8, 0.6),
         sway=0.004,
         wiggle=1.2,
+        restless=0.5,
     )
     left = HandScore(
         keys=[
