@@ -138,7 +138,11 @@ def fit(
         from pipeline.labels import gather_labels
 
         videos = [footage] if isinstance(footage, (str, Path)) else footage
-        gathered = gather_labels(observation, model, folders=labels, footage=videos, progress=tell)
+        quick = FitConfig.preset("fast", seed)
+        gathered = gather_labels(
+            observation, model, folders=labels, footage=videos, progress=tell,
+            plain=lambda: fit_avatar(observation, model, config=quick, progress=tell, device=device),
+        )  # fmt: skip
         further, sources = gathered.labels, gathered.sources
         config = config.for_footage(sum(label.filmed for label in further))
     avatar = fit_avatar(observation, model, labels=further, config=config, progress=tell, device=device, show=show)

@@ -6,7 +6,7 @@ import pytest
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, Samples
 from pipeline.avatar.optimise import SOLID, SOLID_ARM, solid_pixels
-from pipeline.avatar.rim import covered, match_matte, part_colors
+from pipeline.avatar.rim import SOFT, covered, match_matte, part_colors
 from pipeline.types import Camera
 
 SIZE = 64
@@ -83,5 +83,7 @@ def test_shirt_beside_a_hand_has_no_colour_of_the_hand(enlarged):
     body = label == geo.BODY
     assert np.abs(photo - shirt)[body].max() > 0.1
     assert np.abs(clean - shirt)[body].max() < 0.01
-    assert np.array_equal(clean[~body], photo[~body]), "the arm keeps its pixels"
+    kept = enlarged < SOFT
+    assert np.array_equal(clean[~body], photo[~body]) == kept, "the arm of a sharp photo keeps its pixels"
+    assert (np.abs(clean - skin)[~body].max() < 0.01) != kept
     assert part_colors(photo, np.zeros_like(label), enlarged) is photo

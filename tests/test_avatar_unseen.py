@@ -64,6 +64,9 @@ def test_short_sleeve_stays_cloth_and_the_arm_below_it_skin(body):
     for where, own, other in ((upper, cloth, skin), (lower, skin, cloth)):
         mean = filled[where].mean(0)
         assert np.linalg.norm(mean - own) < 0.5 * np.linalg.norm(mean - other)
+    near = filled[back & (np.abs(template[:, 0] - 0.38) < 0.08)]
+    off = np.minimum(*(np.linalg.norm(near - colour, axis=1) for colour in (cloth, skin)))
+    assert len(near) > 8 and np.quantile(off, 0.8) < 0.25 * np.linalg.norm(cloth - skin), "a sleeve ends, it never fades"
 
 
 def test_patch_away_from_its_mesh_joins_what_it_touches():

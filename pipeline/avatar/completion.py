@@ -31,6 +31,8 @@ DARKEST_HAND = 0.95
 """Least brightness of a guessed hand relative to the face: darker, what was seen of it lay in shadow."""
 BARE = 0.15
 """A hand whose colour differs less from the face wears no glove: both have a say."""
+SLEEVE_EDGE = 0.12
+"""Difference per channel from which on two neighbours on an arm are sleeve and skin, and do not mix."""
 STRETCH = 0.025
 """Length in metres of the stretches of an arm that get a colour each."""
 ENOUGH_HAND = 100
@@ -122,6 +124,9 @@ def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
     strength = np.where(material[edges[:, 0]] == material[edges[:, 1]], 1.0, LEAK)
     sharp = np.isin(material[edges], (LEFT_HAND, RIGHT_HAND)).sum(1) == 1  # a cuff does not fade into the hand
     strength[sharp] = 0.0
+    arm = geo.region(body, "left_arm", "right_arm") & (material == CLOTH)
+    unlike = np.abs(target[edges[:, 0]] - target[edges[:, 1]]).max(1) > SLEEVE_EDGE
+    strength[arm[edges].all(1) & unlike] *= LEAK  # nor does a sleeve into a bare forearm
     laplacian = geo.graph_laplacian(edges, len(rgb), strength)
     solve = factorized((laplacian + sp.diags(data)).tocsc())
     filled = np.stack([solve(data * target[:, c]) for c in range(3)], 1)

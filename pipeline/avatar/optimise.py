@@ -14,6 +14,7 @@ from pipeline.avatar import geometry as geo
 from pipeline.avatar import losses, model
 from pipeline.avatar.attach import LID, LOOSE, TIGHT, Samples
 from pipeline.avatar.initial import PosedBody, Scene
+from pipeline.avatar.rim import SOFT
 from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 LABELS_KEPT = 16
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
-SOLID, SOLID_ARM = 0.5, 0.75
+SOLID, SOLID_ARM, SOLID_SOFT_ARM = 0.5, 0.75, 0.97
 """Opacity of the matte from which on a pixel teaches colour on white, see :class:`View`; arms turn most, and would show
-as a bright line what their rim had learnt from a half-transparent pixel."""
+as a bright line what their rim had learnt from a half-transparent pixel, most of all in a much enlarged photo."""
 SIGHT = 0.04
 """Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
 GREY = 0.91
@@ -117,15 +118,17 @@ def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
     return matrices[:, :, 0] * x + matrices[:, :, 1] * y + matrices[:, :, 2] * z
 
 
-def solid_pixels(samples: Samples, camera: Camera, alpha: np.ndarray, reach: int = 7) -> np.ndarray:
-    """Pixels (H, W) bool of the person that teach colour on white: SOLID, or SOLID_ARM within ``reach`` of an arm."""
+def solid_pixels(
+    samples: Samples, camera: Camera, alpha: np.ndarray, arm_least: float = SOLID_ARM, reach: int = 7
+) -> np.ndarray:
+    """Pixels (H, W) bool that teach colour on white: above SOLID, within ``reach`` of an arm above ``arm_least``."""
     from scipy import ndimage
 
     mine = np.isin(samples.group, (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isin(samples.kind, (TIGHT, LOOSE))
     xy, _ = camera.project(samples.point[mine])
     arm = np.zeros(alpha.shape, bool)
     arm[tuple(np.clip(xy[:, ::-1].astype(int), 0, np.array(alpha.shape) - 1).T)] = True
-    return alpha > np.where(ndimage.binary_dilation(arm, np.ones((reach, reach))), SOLID_ARM, SOLID)
+    return alpha > np.where(ndimage.binary_dilation(arm, np.ones((reach, reach))), arm_least, SOLID)
 
 
 def crop_view(
@@ -190,7 +193,8 @@ class GaussianStage:
         self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
         self.laplacian = losses.NeighbourLaplacian(samples.neighbours, self.device)
-        solid = solid_pixels(samples, scene.camera, scene.alpha)
+        least = SOLID_SOFT_ARM if scene.enlarged > SOFT else SOLID_ARM
+        solid = solid_pixels(samples, scene.camera, scene.alpha, least)
         view = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params, solid)
         self.photo = view.to(self.device)
         self.posing = self._posing(params)

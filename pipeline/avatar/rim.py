@@ -28,6 +28,8 @@ ROUNDS, STEP = 6, 1.2
 """Corrections, and pixels per unit of opacity that is too much."""
 SLOPE = 0.02
 """Change of alpha per pixel below which there is no rim."""
+SOFT = 1.6
+"""Enlargement of a photo from which on the rims of arms are visibly mixed with the ground as well."""
 MIXED, WIDEST = 1.2, 4
 """Width of the mixed pixels beside the border of a part in pixels of the photo, and at most in those of the picture."""
 
@@ -57,20 +59,32 @@ def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
 def part_colors(foreground: Array, label: Array, enlarged: float) -> Array:
     """Colours (H, W, 3) in which the body beside an arm is not mixed with the arm.
 
+    In a photo that is much enlarged, neither are arms with what is beside them: their halo would show as a bright line
+    along an arm that turns.
+
     Args:
         foreground: (H, W, 3). label: (H, W) part groups, -1 outside the person.
         enlarged: size of a pixel of the photo in pixels of the picture.
     """
     width = int(np.clip(round(MIXED * enlarged), 1, WIDEST))
-    arm, body = np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM)), label == geo.BODY
-    if not arm.any():
-        return foreground
-    pure = body & (ndimage.distance_transform_edt(~arm) > width)
+    arms = [label == group for group in (geo.LEFT_ARM, geo.RIGHT_ARM)]
+    out = _from_inside(foreground, label == geo.BODY, arms[0] | arms[1], width)
+    for arm in arms if enlarged > SOFT else []:
+        out = _from_inside(out, arm, ~arm, width)
+    return out
+
+
+def _from_inside(colours: Array, mine: Array, other: Array, width: int) -> Array:
+    """``mine`` (H, W) bool within ``width`` pixels of ``other`` takes the nearest colour from further inside; where
+    there is none near by, because the part is thin, it keeps its own."""
+    if not mine.any() or not other.any():
+        return colours
+    pure = mine & (ndimage.distance_transform_edt(~other) > width)
     if not pure.any():
-        return foreground
+        return colours
     gap, index = ndimage.distance_transform_edt(~pure, return_indices=True)
-    mixed = body & ~pure & (gap <= 2 * width)
-    return np.where(mixed[..., None], foreground[index[0], index[1]], foreground)
+    mixed = mine & ~pure & (gap <= 2 * width)
+    return np.where(mixed[..., None], colours[index[0], index[1]], colours)
 
 
 def covered(samples: Samples, point: Array, camera: Camera) -> Array:

@@ -49,9 +49,9 @@ def reenact_with_footage(
     """
     from pipeline.avatar import fit
     from pipeline.config import FitConfig
-    from pipeline.evaluate.align import cut_outs, follow
+    from pipeline.labels.align import cut_outs, follow
     from pipeline.labels.footage import FootageConfig, judge
-    from pipeline.labels.sightings import sightings_of
+    from pipeline.labels.sightings import Known, sightings_of
     from pipeline.perceive.track import detect_video, track_video
 
     if not footage_seconds > 0:
@@ -73,9 +73,9 @@ def reenact_with_footage(
     clock.lap("fit the photo")
     known = dataclasses.replace(photo, params=plain.params)
     tracked = track_video(found, body, window=window, betas=betas, reference=known, dense=False, progress=progress)
+    seen = sightings_of(tracked, found, body, count, Known(plain, photo), progress)
     tracked = follow(tracked, plain, known, cut_outs(found, window, known, progress), progress)
     clock.lap("track")
-    seen = sightings_of(tracked, found, body, count)
     labels = judge(seen, photo, body, FootageConfig(), Path(video).name)
     taught = fit(photo, body, labels.labels, config.for_footage(len(labels.labels)), progress=progress)
     clock.lap("fit photo and footage")

@@ -119,7 +119,7 @@ def reenact(
     """
     from pipeline.avatar import fit
     from pipeline.config import FitConfig
-    from pipeline.evaluate.align import cut_outs, follow
+    from pipeline.labels.align import cut_outs, follow
     from pipeline.perceive.track import detect_video, track_video
 
     clock = Clock()
@@ -232,7 +232,7 @@ def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array
     Yields:
         frame number, the real layer, the rendered layer, and the rendered person on the photo's background.
     """
-    from pipeline.evaluate.steady import steady_matte
+    from pipeline.labels.steady import steady_matte
     from pipeline.media import VideoReader, from_uint8
     from pipeline.perceive.matte import Matter
     from pipeline.perceive.photo import crop_detections

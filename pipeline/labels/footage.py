@@ -10,16 +10,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.body import BodyModel
 from pipeline.labels.choice import farthest_points
 from pipeline.labels.identity import ColourReference, face_difference
-from pipeline.labels.sightings import Sighting, seen_in_pictures, seen_in_video
+from pipeline.labels.sightings import Known, Sighting, seen_in_pictures, seen_in_video
 from pipeline.perceive.matte import Matter
 from pipeline.types import Array, BodyParams, Observation, PipelineError, PseudoLabel
+
+if TYPE_CHECKING:
+    from pipeline.avatar import Avatar
 
 Progress = Callable[[str, float], None]
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
@@ -89,7 +92,7 @@ class FootageLabels:
 
 def footage_labels(
     video: str | Path, observation: Observation, body: BodyModel, *, config: FootageConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, avatar: Avatar | None = None,
 ) -> FootageLabels:  # fmt: skip
     """Labels from footage of the person in the photo.
 
@@ -97,18 +100,20 @@ def footage_labels(
         video: one person, camera at rest, the clothes of the photo.
         observation: the photo, understood. body: its body model. config: settings.
         progress: called with a stage name and the share done; may raise to stop.
+        avatar: of the photo alone, with which frames are aligned; without it, only with the photo.
 
     Raises:
         PipelineError: unreadable or too short footage, nobody in it, another person or other clothes, no usable frame.
     """
     config = config or FootageConfig()
-    seen = seen_in_video(Path(video), observation, body, config.seconds, config.least, progress)
+    known = None if avatar is None else Known(avatar, observation)
+    seen = seen_in_video(Path(video), observation, body, config.seconds, config.least, progress, known)
     return judge(seen, observation, body, config, Path(video).name)
 
 
 def picture_labels(
     folder: str | Path, observation: Observation, body: BodyModel, *, config: FootageConfig | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, avatar: Avatar | None = None,
 ) -> FootageLabels:  # fmt: skip
     """Labels from a folder of pictures of the person, of any sizes; see :func:`footage_labels`.
 
@@ -118,7 +123,8 @@ def picture_labels(
     paths = pictures_in(Path(folder))
     if not paths:
         raise PipelineError(f"{folder} holds no pictures and no labels; name a folder with frames of the person.")
-    seen = seen_in_pictures(paths, observation, body, progress)
+    known = None if avatar is None else Known(avatar, observation)
+    seen = seen_in_pictures(paths, observation, body, progress, known)
     return judge(seen, observation, body, config or FootageConfig(), Path(folder).name)
 
 

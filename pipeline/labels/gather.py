@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from pipeline.body import BodyModel
 from pipeline.labels.files import load_labels
 from pipeline.labels.footage import FootageLabels, footage_labels, picture_labels
 from pipeline.types import Observation, PipelineError, PseudoLabel
+
+if TYPE_CHECKING:
+    from pipeline.avatar import Avatar
 
 Progress = Callable[[str, float], None]
 
@@ -32,7 +36,7 @@ class Gathered:
 
 def gather_labels(
     observation: Observation, body: BodyModel, *, folders: Sequence[str | Path] = (),
-    footage: Sequence[str | Path] = (), progress: Progress | None = None,
+    footage: Sequence[str | Path] = (), progress: Progress | None = None, plain: Callable[[], Avatar] | None = None,
 ) -> Gathered:  # fmt: skip
     """Read, or track, everything that is to teach the avatar of a photo.
 
@@ -41,23 +45,25 @@ def gather_labels(
         folders: of labels (what `label` made), or of plain pictures of the person, which are tracked first.
         footage: videos of the person.
         progress: called with a stage name and the share done.
+        plain: makes the avatar of the photo alone, with which filmed frames are aligned; called once if there are any.
 
     Raises:
         PipelineError: a folder with neither labels nor pictures, labels of another photo or body model, or pictures and
             footage that will not do (see :func:`.footage.footage_labels`).
     """
     out = Gathered()
+    avatar = cache(plain) if plain else lambda: None
     for folder in map(Path, folders):
         if not folder.is_dir():
             raise PipelineError(f"{folder} is not a folder; name one that `label` made, or one with pictures.")
         if next(folder.glob("[0-9]*.npz"), None) is None:
-            out.take(folder.name, picture_labels(folder, observation, body, progress=progress))
+            out.take(folder.name, picture_labels(folder, observation, body, progress=progress, avatar=avatar()))
         else:
             labels = _generated(folder, observation)
             out.labels += labels
             out.sources[folder.name] = {"labels": len(labels)}
     for video in map(Path, footage):
-        out.take(video.name, footage_labels(video, observation, body, progress=progress))
+        out.take(video.name, footage_labels(video, observation, body, progress=progress, avatar=avatar()))
     return out
 
 

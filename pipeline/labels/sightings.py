@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.body import BodyModel
+from pipeline.labels.align import HEIGHT, CutOut, agree
 from pipeline.media import from_uint8, load_photo, to_uint8
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.dense import DenseTargets
@@ -19,7 +21,7 @@ from pipeline.perceive.matte import Matter, matte
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.register import RegisterConfig, Registration, register
 from pipeline.perceive.report import part_errors
-from pipeline.perceive.targets import build_targets
+from pipeline.perceive.targets import Targets, build_targets
 from pipeline.perceive.track import (
     DENSE_STAGES,
     FLOW_HEIGHT,
@@ -31,10 +33,27 @@ from pipeline.perceive.track import (
 from pipeline.types import Array, BodyParams, Camera, Detections, Observation, PipelineError
 from pipeline.video import VideoReader
 
+if TYPE_CHECKING:
+    from pipeline.avatar import Avatar
+
 Progress = Callable[[str, float], None]
 PICTURE_ROUNDS = 2
+STILL = RegisterConfig(smooth_pose=0.0, smooth_hand=0.0, smooth_arkit=0.0, smooth_transl=0.0)
+"""Frames that do not follow one another."""
 KEPT = 64
 """Frames of a video that are kept in memory, evenly spread; all are tracked."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """The person as the photo shows them: what frames are aligned with.
+
+    Attributes:
+        avatar: fitted to the photo alone. photo: the observation it was fitted to.
+    """
+
+    avatar: Avatar
+    photo: Observation
 
 
 @dataclass(frozen=True)
@@ -45,6 +64,7 @@ class Sighting:
         crop: (H, W, 3) uint8. valid: (H, W) bool, False where the crop reaches over the frame's edge.
         camera, params: as in :class:`pipeline.types.Observation`, with the photo's shape.
         detections: in the crop's pixels. errors: reprojection error per seen part, percent of the person's height.
+        matte: (H, W) in 0..1, when it is known already.
     """
 
     crop: Array
@@ -53,6 +73,7 @@ class Sighting:
     params: BodyParams
     detections: Detections
     errors: dict[str, float]
+    matte: Array | None = None
 
     @property
     def image(self) -> Array:
@@ -66,7 +87,10 @@ class Sighting:
 
     def alpha(self, matter: Matter) -> Array:
         """(H, W) matte, 0 where the frame ends."""
-        return matter.matte(self.crop, self.detections, "fast", self.valid) * self.valid
+        alpha = self.matte
+        if alpha is None:
+            alpha = matter.matte(self.crop, self.detections, "fast", self.valid)
+        return alpha * self.valid
 
     def sharpness(self) -> float:
         """Spread of the Laplacian around the face and hands; compare within one piece of footage only."""
@@ -84,12 +108,14 @@ class Sighting:
 
 
 def seen_in_video(
-    path: Path, photo: Observation, body: BodyModel, seconds: float, least: int, progress: Progress | None = None
-) -> list[Sighting | None]:
+    path: Path, photo: Observation, body: BodyModel, seconds: float, least: int, progress: Progress | None = None,
+    known: Known | None = None,
+) -> list[Sighting | None]:  # fmt: skip
     """Track footage with the photo's shape (Eq. 6), and keep some of its frames; None where nobody was found.
 
     Args:
         path: the footage. photo: of the same person. seconds: that are looked at. least: frames it must have.
+        known: aligns the kept frames with the drawn avatar of the photo; without it, optical flow does with the photo.
 
     Raises:
         PipelineError: unreadable or too short footage, or nobody in it.
@@ -105,37 +131,39 @@ def seen_in_video(
         )
     size = photo.camera.width, photo.camera.height
     tracked = track_video(
-        found, body, size=size, betas=photo.params.betas, reference=photo,
+        found, body, size=size, betas=photo.params.betas, reference=photo, dense=known is None,
         progress=lambda stage, share: tell(f"footage: {stage}", share),
     )  # fmt: skip
-    return sightings_of(tracked, found, body)
+    return sightings_of(tracked, found, body, known=known, progress=progress)
 
 
 def sightings_of(
-    tracked: TrackResult, found: VideoDetections, body: BodyModel, frames: int | None = None
-) -> list[Sighting | None]:
+    tracked: TrackResult, found: VideoDetections, body: BodyModel, frames: int | None = None,
+    known: Known | None = None, progress: Progress | None = None,
+) -> list[Sighting | None]:  # fmt: skip
     """Some frames of a tracked video, evenly spread over its first ``frames`` (all by default).
 
     Args:
         tracked: the video, tracked with the photo's shape. found: its detections. body: body model.
+        known: aligns the frames, see :func:`seen_in_video`.
     """
-    registration, camera = tracked.registration, tracked.camera
-    errors = part_errors(registration, tracked.targets, person_height_pixels(body, registration, camera))
     count = min(frames or len(tracked), len(tracked))
-    kept = {int(f) for f in np.linspace(0, count - 1, min(KEPT, count))}
-    out = []
+    kept = np.unique(np.linspace(0, count - 1, min(KEPT, count)).astype(int))
+    crops, inside = [], []
     with VideoReader(found.path, max_seconds=(count + 1) / found.fps, max_side=found.max_side) as reader:
         for f, (seen, frame) in enumerate(zip(found.frames, reader, strict=False)):
             if f in kept:
-                inside = None if seen is None else crop_detections(seen, tracked.window)
-                picture = tracked.window.apply(frame)
-                out.append(_sighting(*picture, inside, camera, registration.frame(f), errors, f))
-    return out
+                crops.append(tracked.window.apply(frame))
+                inside.append(None if seen is None else crop_detections(seen, tracked.window))
+    kept = kept[: len(crops)]
+    registration, targets = tracked.registration.select(kept), tracked.targets.select(kept)
+    return _sightings(crops, inside, targets, registration, tracked.camera, body, known, progress)
 
 
 def seen_in_pictures(
-    paths: Sequence[Path], photo: Observation, body: BodyModel, progress: Progress | None = None
-) -> list[Sighting | None]:
+    paths: Sequence[Path], photo: Observation, body: BodyModel, progress: Progress | None = None,
+    known: Known | None = None,
+) -> list[Sighting | None]:  # fmt: skip
     """Register single pictures with the photo's shape; one entry per picture, None where nobody was found.
 
     Raises:
@@ -155,11 +183,49 @@ def seen_in_pictures(
             inside.append(None if found is None else crop_detections(found, window))
     if all(d is None for d in inside):
         raise PipelineError("Nobody was found in any of the pictures; use frames that show the person in the photo.")
-    registration, errors = _register(crops, inside, camera, photo, body, lambda share: tell("pictures", share))
+    targets = build_targets(list(inside), camera.width, camera.height)
+    registration = _register(crops, inside, targets, camera, photo, body, lambda share: tell("pictures", share))
+    return _sightings(crops, inside, targets, registration, camera, body, known, progress)
+
+
+def _sightings(
+    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], targets: Targets,
+    registration: Registration, camera: Camera, body: BodyModel, known: Known | None, progress: Progress | None,
+) -> list[Sighting | None]:  # fmt: skip
+    """Registered frames, first aligned with what is known of the person."""
+    mattes: Sequence[Array | None] = [None] * len(crops)
+    if known is not None:
+        registration, mattes = _agree(crops, inside, targets, registration, camera, known, progress)
+    errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
     return [
-        _sighting(*crop, seen, camera, registration.frame(f), errors, f)
-        for f, (crop, seen) in enumerate(zip(crops, inside, strict=True))
+        _sighting(*crop, seen, camera, registration.frame(f), errors, f, matte)
+        for f, (crop, seen, matte) in enumerate(zip(crops, inside, mattes, strict=True))
     ]
+
+
+def _agree(
+    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], targets: Targets,
+    registration: Registration, camera: Camera, known: Known, progress: Progress | None,
+) -> tuple[Registration, list[Array]]:  # fmt: skip
+    """Move the bodies of single frames until the drawn avatar agrees with them; also the frames' mattes."""
+    import cv2
+
+    tell = progress or (lambda stage, share: None)
+    size = round(HEIGHT * camera.width / camera.height), HEIGHT
+    frames, mattes = [], []
+    with Matter() as matter:
+        for k, ((crop, valid), seen) in enumerate(zip(crops, inside, strict=True)):
+            mattes.append(matter.matte(crop, seen, "fast", valid))
+            small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (crop, mattes[-1], valid.astype("u1")))
+            image, alpha, inner = small
+            frames.append(CutOut.of(image, alpha, inner > 0))
+            tell("footage: matte", (k + 1) / len(crops))
+    photo = dataclasses.replace(known.photo, params=known.avatar.params)
+    registration = agree(
+        registration, targets, camera, [(0, len(crops))], STILL, known.avatar, photo, frames,
+        lambda stage, share: tell(f"footage: {stage}", share),
+    )  # fmt: skip
+    return registration, mattes
 
 
 def _window(picture: Array, found: Detections, size: tuple[int, int]) -> CropWindow:
@@ -173,16 +239,14 @@ def _whole(picture: Array, size: tuple[int, int]) -> CropWindow:
 
 
 def _register(
-    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], camera: Camera, photo: Observation,
-    body: BodyModel, tell: Callable[[float], None],
-) -> tuple[Registration, dict[str, Array]]:  # fmt: skip
+    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], targets: Targets, camera: Camera,
+    photo: Observation, body: BodyModel, tell: Callable[[float], None],
+) -> Registration:  # fmt: skip
     """Unrelated frames, the photo's shape: by keypoints, then by optical flow against the photo."""
-    targets = build_targets(list(inside), camera.width, camera.height)
-    still = RegisterConfig(smooth_pose=0.0, smooth_hand=0.0, smooth_arkit=0.0, smooth_transl=0.0)
     betas = photo.params.betas
-    registration = register(targets, body, camera, still, betas=betas, fixed_shape=True, progress=tell)
+    registration = register(targets, body, camera, STILL, betas=betas, fixed_shape=True, progress=tell)
     frames, aligner = _aligner(crops, inside, photo, body)
-    still = dataclasses.replace(still, stages=DENSE_STAGES)
+    still = dataclasses.replace(STILL, stages=DENSE_STAGES)
     for _ in range(PICTURE_ROUNDS):
         seen = [aligner.align(frame, registration.frame(f)) for f, frame in enumerate(frames)]
         points, weights = (np.stack(values).astype(np.float32) for values in zip(*seen, strict=True))
@@ -190,7 +254,7 @@ def _register(
         registration = register(
             targets, body, camera, still, betas=betas, fixed_shape=True, init=registration.state, dense=dense
         )
-    return registration, part_errors(registration, targets, person_height_pixels(body, registration, camera))
+    return registration
 
 
 def _tensors(*arrays: Array) -> tuple:
@@ -221,9 +285,9 @@ def _aligner(
 
 def _sighting(
     crop: Array, valid: Array, seen: Detections | None, camera: Camera, params: BodyParams, errors: dict[str, Array],
-    frame: int,
+    frame: int, matte: Array | None,
 ) -> Sighting | None:  # fmt: skip
     if seen is None:
         return None
     parts = {name: float(values[frame]) for name, values in errors.items() if not np.isnan(values[frame])}
-    return Sighting(crop, valid, camera, params, seen, parts)
+    return Sighting(crop, valid, camera, params, seen, parts, matte)

@@ -53,6 +53,11 @@ class Registration:
     def __len__(self) -> int:
         return len(self.points)
 
+    def select(self, index: Array) -> Registration:
+        """The bodies of some frames."""
+        state, face = ({k: v[index] for k, v in values.items()} for values in (self.state, self.face))
+        return Registration(state, self.betas, face, self.points[index])
+
     def frame(self, index: int) -> BodyParams:
         """Parameters of one frame."""
         pose = {k: v[index] for k, v in self.state.items() if k != "arkit"}

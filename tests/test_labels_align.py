@@ -1,0 +1,94 @@
+"""Alignment of a drawn avatar with frames, and the steadier matte of a camera at rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.labels.align import Aligner, CutOut, choose_anchors, outline
+from pipeline.labels.steady import steady_matte
+from pipeline.perceive.dense import Anchors, DenseTargets
+from pipeline.perceive.register import Registration, project
+from pipeline.puppet import Puppet
+
+
+def still(doll, frames: int = 1, **changes) -> Registration:
+    """The doll's own pose as a registration, with changed fields."""
+    p = doll.params
+    names = ("global_orient", "body_pose", "left_hand_pose", "right_hand_pose", "transl")
+    state = {k: np.repeat(changes.get(k, getattr(p, k))[None], frames, 0) for k in names}
+    state["arkit"] = np.zeros((frames, 52), np.float32)
+    native = ("expression", "jaw_pose", "leye_pose", "reye_pose")
+    face = {k: np.repeat(getattr(p, k)[None], frames, 0) for k in native}
+    return Registration(state, p.betas, face, np.zeros((frames, 1, 2), np.float32))
+
+
+def disc(radius: float, size: int = 64) -> np.ndarray:
+    """A soft-edged disc (size, size) in 0..1."""
+    y, x = np.indices((size, size)) + 0.5
+    return np.clip(radius - np.hypot(x - size / 2, y - size / 2) + 0.5, 0, 1).astype(np.float32)
+
+
+def test_anchors_follow_their_gaussians(doll):
+    anchors = choose_anchors(doll)
+    assert 500 < len(anchors) < len(doll)
+    placed = anchors.posed(doll.body, still(doll))[0]
+    with torch.no_grad():
+        means = doll.pose(doll.params)[0].numpy()
+    gap = np.linalg.norm(means[None] - placed[::50, None], axis=-1).min(1)
+    assert gap.max() < 1e-3, "at the photo's pose every anchor lies on a Gaussian"
+
+
+@pytest.mark.parametrize("shift", [1.6, -2.3])
+def test_outline_measures_a_fraction_of_a_pixel(shift):
+    drawn, seen = disc(20), disc(20 + shift)
+    frame = CutOut(np.zeros((64, 64), np.uint8), np.rint(seen * 255).astype(np.uint8), np.ones((64, 64), bool))
+    uv = np.array([[32 + 18.5, 32.0], [32.0, 32 - 18.5], [32.0, 32.0]])
+    normals, edges, sure = outline(drawn, frame, uv, uv[:, 1].astype(int), uv[:, 0].astype(int), 8.0)
+    assert sure.tolist() == [1, 1, 0], "the middle is not near the outline"
+    assert np.allclose(normals[:2], [[1, 0], [0, -1]], atol=0.1)
+    moved = edges[:2] - (uv * normals).sum(1)[:2]
+    assert np.allclose(moved, shift, atol=0.35)
+
+
+def test_a_moved_person_draws_the_anchors_along(doll):
+    size = (72, 128)
+    camera = doll.camera.resized(*size)
+    moved = doll.params.transl + np.float32([0.02, 0, 0])
+    drawn, cover = Puppet(doll).layers(doll.params.replace(transl=moved), camera)
+    frame = CutOut.of((np.clip(drawn + 1 - cover[..., None], 0, 1) * 255).astype(np.uint8), cover, cover >= 0)
+    anchors = choose_anchors(doll)
+    seen = Aligner(doll, anchors, doll.camera, size).targets([frame], still(doll), 8.0, lambda share: None)
+    before = project(torch.from_numpy(anchors.posed(doll.body, still(doll))), doll.camera)
+    after = project(torch.from_numpy(anchors.posed(doll.body, still(doll, transl=moved))), doll.camera)
+    sure = seen.edge_weights > 0.5
+    assert sure.sum() > 20
+    wanted = ((after - before) * seen.normals).sum(-1)[sure]
+    found = (seen.edges - (before * seen.normals).sum(-1))[sure]
+    assert (wanted - found).abs().mean() < 0.5 * wanted.abs().mean()
+
+
+def test_targets_of_some_frames():
+    dense = DenseTargets(np.array([3, 5]), torch.zeros(4, 2, 2), torch.ones(4, 2))
+    part = dense.select(slice(1, 3))
+    assert part.points.shape == (2, 2, 2) and part.normals is None
+    joined = part.spots.joined(Anchors(np.zeros((1, 3), int), np.full((1, 3), 1 / 3), np.ones((1, 3))))
+    assert joined.vertex_ids.shape == (3, 3) and joined.mix.sum(1) == pytest.approx(np.ones(3))
+
+
+def test_matte_keeps_still_where_the_picture_does():
+    photo = np.full((100, 60, 3), 0.5, np.float32)
+    known = np.zeros((100, 60), np.float32)
+    known[20:80, 20:40] = 1
+    crop = (photo * 255).astype(np.uint8)
+    crop[85:95, 45:55] = 250  # something that was not there before
+    wavering = known.copy()
+    wavering[40:60, 28:32] = 0.2  # a hole in the person
+    wavering[5:15, 5:15] = 0.9  # a chair
+    wavering[85:95, 45:55] = 0.9
+    steady = steady_matte(wavering, crop, photo, known)
+    assert steady[40:60, 28:32].min() > 0.99 and steady[5:15, 5:15].max() < 0.01
+    assert steady[87:93, 47:53].min() > 0.85, "where the picture changed, the frame's own matte decides"
+    moved = np.clip(crop.astype(int) + 60, 0, 255).astype(np.uint8)
+    assert np.array_equal(steady_matte(wavering, moved, photo, known), wavering)
