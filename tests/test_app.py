@@ -614,6 +614,9 @@ def test_page_makes_a_video(page, avatar_id, short_motion):
     assert page.locator(".toast-body.error").all_inner_texts() == []
     page.wait_for_function("document.querySelector('#video video').readyState >= 2", timeout=60_000)
     page.wait_for_selector("#said[role=status] >> text=The video is ready.", state="attached", timeout=30_000)
+    page.wait_for_selector("#share:enabled")
+    page.wait_for_timeout(500)  # its colours change slowly
+    assert offences(page) == []
     assert page.problems == []
 
 

@@ -1,4 +1,4 @@
-"""Many visitors: a full queue, and memory over many requests. On a server of its own."""
+"""Many visitors: a full queue, memory over many requests, a browser without WebGL. On a server of its own."""
 
 import json
 import time
@@ -96,11 +96,31 @@ BUSY = {"avatar_id": "A" * 43, "motion": "greeting", "api_name": "/animate"}
 
 @pytest.fixture(scope="module")
 def page(app):
-    with chromium() as browser:
+    """The page in a browser that cannot draw in 3D."""
+    with chromium("--disable-3d-apis", "--disable-gpu") as browser:
         page = browser.new_page()
         page.goto(app.url)
         page.wait_for_selector("body.page-ready", timeout=120_000)
         yield page
+
+
+def test_without_webgl_the_page_shows_a_still_picture(page):
+    page.fill("#avatar_id input, #avatar_id textarea", TOKEN)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#view img:not([hidden])", timeout=120_000)
+    page.wait_for_selector("#view [role=status] >> text=no WebGL2")
+    page.wait_for_function("document.querySelector('#view img').naturalWidth > 100")
+    assert not page.is_visible("#view canvas")
+
+
+def test_html_in_a_text_field_stays_text(page):
+    page.fill("#avatar_id input, #avatar_id textarea", "<img src=x onerror=document.title='broken'><b id=bold>")
+    page.click("#animate")
+    page.wait_for_selector(".toast-body >> text=This avatar is not here", timeout=60_000)
+    assert page.locator("#bold").count() == 0 and page.title() != "broken"
+    page.locator(".toast-close").first.click()
+    page.wait_for_selector(".toast-body", state="detached")
+    page.fill("#avatar_id input, #avatar_id textarea", "")
 
 
 @pytest.fixture(scope="module")
