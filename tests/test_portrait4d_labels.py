@@ -381,6 +381,24 @@ def test_synthesis_wiring(portrait, face):
     assert torch.equal(camera, camera_vector(torch.from_numpy(rotation)))
 
 
+def test_a_full_card_is_said(portrait, face, monkeypatch):
+    import torch
+
+    from pipeline.labels.portrait4d.synthesis import Portrait4DModel
+
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    empty = torch.nn.Identity()
+    empty.encode_source = lambda *args: None
+    model = Portrait4DModel(empty, torch.nn.Identity(), "empty")
+    monkeypatch.setattr(model, "motion", full)
+    aligned = align_face(portrait, face, "p")
+    for work in (lambda: model.draw(None, aligned, np.eye(3)), lambda: model.encode(aligned)):
+        with pytest.raises(PipelineError, match="card ran out of memory"):
+            work()
+
+
 def test_missing_weights_are_named(tmp_path, monkeypatch):
     from pipeline.labels.portrait4d.synthesis import Portrait4DModel
 

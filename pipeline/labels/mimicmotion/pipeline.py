@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
+from pipeline.labels.card import memory_explained, out_of_memory
 from pipeline.labels.mimicmotion import images
 from pipeline.labels.mimicmotion.decoding import decode_chunk
 from pipeline.labels.mimicmotion.loading import base_folder, load_components
@@ -30,7 +30,6 @@ OUT_OF_MEMORY = (
     "The graphics card ran out of memory with the smallest settings; close other programs or use a smaller resolution."
 )
 FETCH = "run `python -m pipeline weights fetch svd-xt-1.1 mimicmotion`"
-LIBRARIES_FULL = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "CUDA error: out of memory")
 OVERFLOW = "The generator's numbers overflowed in half precision; load it with torch_dtype=torch.bfloat16."
 
 
@@ -143,7 +142,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             PipelineError: the card has too little room for the networks.
         """
         device = torch.device(device)
-        with _memory_explained():
+        with memory_explained(OUT_OF_MEMORY):
             if plan.offload and device.type != "cpu":
                 self.enable_model_cpu_offload(device=device)
             else:
@@ -231,7 +230,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             frames = state[0] if output_type == "latent" else self._decode(state[0], size, output_type)
             used = self._plan
         except RuntimeError as error:
-            if _out_of_memory(error):  # where nothing can be made smaller: encoding the photo
+            if out_of_memory(error):  # where nothing can be made smaller: encoding the photo
                 raise PipelineError(OUT_OF_MEMORY) from error
             raise
         finally:
@@ -306,7 +305,7 @@ class MimicMotionPipeline(DiffusionPipeline):
             try:
                 return work(*inputs)
             except RuntimeError as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 plan = smaller(self._plan)
             if plan is None:
@@ -364,21 +363,6 @@ class MimicMotionPipeline(DiffusionPipeline):
         if not _finite(frames):
             raise NumbersOverflowedError(OVERFLOW)
         return frames
-
-
-@contextlib.contextmanager
-def _memory_explained() -> Iterator[None]:
-    try:
-        yield
-    except RuntimeError as error:
-        if _out_of_memory(error):
-            raise PipelineError(OUT_OF_MEMORY) from error
-        raise
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether the card is full: torch has a class for it, the libraries beneath it say it in words."""
-    return isinstance(error, torch.OutOfMemoryError) or any(word in str(error) for word in LIBRARIES_FULL)
 
 
 def _finite(numbers: Tensor) -> bool:

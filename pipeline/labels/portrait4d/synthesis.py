@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from pipeline.checkpoints import fingerprint
+from pipeline.labels.card import memory_explained
 from pipeline.labels.portrait4d.align import from_network, motion_crop, to_network
 from pipeline.labels.portrait4d.checkpoint import load_generator, load_motion_encoder
 from pipeline.labels.portrait4d.driving import AlignedFace
@@ -17,6 +18,8 @@ from pipeline.labels.portrait4d.generator import IMAGE_SIZE, Portrait4D, SourceF
 from pipeline.labels.portrait4d.motion_encoder import MotionEncoder
 from pipeline.labels.portrait4d.rays import camera_vector
 from pipeline.types import Array
+
+OUT_OF_MEMORY = "The graphics card ran out of memory for head labels; close other programs that use it, then go on."
 
 
 class HeadModel(Protocol):
@@ -50,10 +53,11 @@ class Portrait4DModel:
         """Load both published files.
 
         Raises:
-            PipelineError: see :mod:`.checkpoint`.
+            PipelineError: see :mod:`.checkpoint`; or the card is full.
         """
-        loaded = load_generator(generator, device)
-        encoder = load_motion_encoder(motion, device)
+        with memory_explained(OUT_OF_MEMORY):
+            loaded = load_generator(generator, device)
+            encoder = load_motion_encoder(motion, device)
         name = f"portrait4d-v2 {fingerprint(Path(generator), Path(motion))}"
         return Portrait4DModel(loaded.network, encoder, name, device)
 
@@ -77,12 +81,14 @@ class Portrait4DModel:
         return self.motion_encoder(crop.to(self.device))
 
     def encode(self, photo: AlignedFace) -> SourceFeatures:
-        return self.generator.encode_source(to_network(photo.image).to(self.device), self.motion(photo))
+        with memory_explained(OUT_OF_MEMORY):
+            return self.generator.encode_source(to_network(photo.image).to(self.device), self.motion(photo))
 
     @torch.inference_mode()
     def draw(self, source: SourceFeatures, driving: AlignedFace, rotation: Array) -> tuple[Array, Array]:
         camera = camera_vector(torch.from_numpy(np.asarray(rotation, np.float64))).to(self.device)
-        head = self.generator(source, self.motion(driving), camera)
+        with memory_explained(OUT_OF_MEMORY):
+            head = self.generator(source, self.motion(driving), camera)
         matte = F.interpolate(
             (1 - head.transmittance)[None, None], (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False
         )
