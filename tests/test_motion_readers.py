@@ -8,10 +8,11 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from pipeline.motion import get_motion
+from pipeline.motion import get_motion, retarget
+from pipeline.motion.edit import select
 from pipeline.motion.readers import read_motion
 from pipeline.motion.rotations import aa_to_matrix, axis_rotation, matrix_to_aa
-from pipeline.types import PipelineError
+from pipeline.types import BodyParams, PipelineError
 
 F = 24
 
@@ -103,11 +104,12 @@ def test_beat2(tmp_path):
 
 
 def show(motion: dict[str, np.ndarray], **changes) -> dict:
+    n = len(motion["root"])
     return {
-        "batch_size": F, "global_orient": motion["root"][:, None], "transl": motion["trans"],
-        "body_pose_axis": motion["body"], "pose_embedding": np.zeros((F, 32)), "left_hand_pose": np.ones((F, 12)),
-        "right_hand_pose": np.ones((F, 12)), "jaw_pose": motion["jaw"], "leye_pose": motion["eyes"][:, :3],
-        "reye_pose": motion["eyes"][:, 3:], "expression": np.ones((F, 100)), "betas": np.zeros((1, 300)),
+        "batch_size": n, "global_orient": motion["root"][:, None], "transl": motion["trans"],
+        "body_pose_axis": motion["body"], "pose_embedding": np.zeros((n, 32)), "left_hand_pose": np.ones((n, 12)),
+        "right_hand_pose": np.ones((n, 12)), "jaw_pose": motion["jaw"], "leye_pose": motion["eyes"][:, :3],
+        "reye_pose": motion["eyes"][:, 3:], "expression": np.ones((n, 100)), "betas": np.zeros((1, 300)),
         "camera_transl": np.zeros(3), "focal_length": 5000, "center": np.zeros(2), "width": 1280, "height": 720,
         "speaker_name": "x", **changes,
     }  # fmt: skip
@@ -196,6 +198,55 @@ def test_a_long_recording_is_resampled(tmp_path):
     np.savez(tmp_path / "long.npz", poses=poses, trans=np.zeros((frames, 3), np.float32), mocap_framerate=120.0)
     clip = read_motion(tmp_path / "long.npz")
     assert clip.fps == 30 and len(clip) == frames // 4
+
+
+@pytest.fixture(scope="module")
+def body():
+    from pipeline.body import load_body
+
+    return load_body()
+
+
+def written(path, motion: dict[str, np.ndarray]) -> None:
+    """The motion in the layout that the file's name says, in the world axes that are usual there."""
+    family = path.name
+    axes = Y_DOWN if "show" in family else np.eye(3) if family == "beat2.npz" else Z_UP
+    m, n = turned(motion, axes), len(motion["root"])
+    poses = np.concatenate([m[k] for k in ("root", "body", "jaw", "eyes", "hands")], axis=1)
+    if family == "talkshow.npy":
+        columns = [m[k] for k in ("jaw", "eyes", "root", "body", "hands")]
+        np.save(path, np.concatenate([*columns, np.zeros((n, 100))], axis=1))
+    elif family == "show.pkl":
+        path.write_bytes(pickle.dumps(show(m)))
+    elif family == "show.npz":
+        np.savez(path, **show(m))
+    elif family == "smplh.npz":
+        np.savez(path, poses=np.delete(poses, np.s_[66:75], axis=1), trans=m["trans"], mocap_framerate=30.0)
+    elif family == "beat2.npz":
+        np.savez(path, poses=poses.astype("f4"), expressions=np.zeros((n, 100)), trans=m["trans"], mocap_frame_rate=30)
+    else:
+        np.savez(path, **amass(m, split=family == "split.npz"))
+
+
+FAMILIES = ("amass.npz", "split.npz", "smplh.npz", "beat2.npz", "show.npz", "show.pkl", "talkshow.npy")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_plays_as_its_own_motion_does(tmp_path, body, family):
+    """A preset in each layout moves an avatar frame by frame as the preset itself, fingers where the file has them."""
+    clip = select(get_motion("explaining"), slice(20, 50, 3))
+    n = len(clip)
+    hands = np.concatenate([clip.left_hand_pose, clip.right_hand_pose], axis=1).reshape(n, 90)
+    motion = {"root": clip.global_orient, "body": clip.body_pose.reshape(n, 63), "jaw": clip.jaw_pose, "hands": hands}
+    written(tmp_path / family, {**motion, "eyes": np.zeros((n, 6)), "trans": clip.transl})
+    rest = BodyParams.zeros(body.n_betas, body.n_expression)
+    wanted, played = (list(retarget(c, body, rest)) for c in (clip, read_motion(tmp_path / family)))
+    assert len(played) == n
+    for a, b in zip(wanted, played, strict=True):
+        assert all(np.isfinite(value).all() for value in vars(b).values())
+        assert np.abs(aa_to_matrix(a.body_pose[12:19]) - aa_to_matrix(b.body_pose[12:19])).max() < 0.05
+        if "show." not in family:  # whose hands are coefficients of a basis that is not here
+            assert np.abs(aa_to_matrix(a.right_hand_pose) - aa_to_matrix(b.right_hand_pose)).max() < 0.05
 
 
 @pytest.mark.parametrize(
