@@ -637,7 +637,7 @@ def test_page_shares_the_video(page):
 @pytest.mark.browser
 def test_page_deletes_my_data(page, avatar_id, client, server, doll):
     page.click("#delete")
-    page.wait_for_selector("text=is deleted", timeout=60_000)
+    page.wait_for_selector("#deleted >> text=is deleted", timeout=60_000)
     assert page.locator("#avatar_id textarea, #avatar_id input").input_value() == ""
     assert page.locator("#video video").count() == 0 and not page.is_visible("#view canvas")
     assert page.is_disabled("#share")
@@ -652,6 +652,11 @@ def test_example_fills_photo_and_consent(page):
     page.locator("#examples button").first.click()
     page.wait_for_selector("#photo img", timeout=60_000)
     page.wait_for_function("document.querySelectorAll('#consent input')[2].checked", timeout=30_000)
+    page.click("#delete")
+    page.wait_for_selector("#deleted >> text=is deleted", timeout=60_000)
+    page.locator("#examples button").first.click()  # the example is not a visitor's and stays
+    page.wait_for_selector("#advice >> text=will do", timeout=120_000)
+    page.wait_for_selector("#deleted >> text=is deleted", state="detached", timeout=30_000)
 
 
 @pytest.mark.browser
@@ -685,6 +690,7 @@ def test_a_closed_tab_stops_its_fit(browser, server, client, bad_files):
     tab.click("#fit")
     tab.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
     avatars = set((store_of(server) / "avatars").iterdir())
+    assert not list((store_of(server) / "uploads").rglob("example_photo.jpg")), "it would be swept with the uploads"
     tab.close()
     started = time.monotonic()
     assert "not a picture" in error_of(client, handle_file(bad_files["text.jpg"]), "own", api_name="/fit")

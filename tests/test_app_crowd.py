@@ -150,4 +150,4 @@ def test_a_full_queue_is_told_in_a_sentence(full, client, page):
     page.wait_for_selector(".toast-body >> text=This application is currently busy. Please try again.", timeout=60_000)
     assert post(full, "run/status", [TOKEN])["data"][0]["seconds_left"] > 3000
     page.click("#delete")
-    page.wait_for_selector("#report >> text=is deleted", timeout=60_000)
+    page.wait_for_selector("#deleted >> text=is deleted", timeout=60_000)

@@ -20,6 +20,7 @@ from typing import Any
 
 import gradio as gr
 import gradio.mcp
+from gradio.processing_utils import get_upload_folder
 
 from pipeline import api, console, heap, service
 from pipeline.animation import View
@@ -88,7 +89,7 @@ def fit(
             steps, progress, FIT_STAGES, lambda picture: (gr.skip(), gr.skip(), picture, gr.skip())
         )
         token = store().add(avatar)
-        store().attach(token, Path(path))
+        _own(token, path)
         live.hand_over(token)
         pictures = previews(avatar, lambda: store().new_file(".jpg", token))
         yield token, report_text(avatar), pictures, report(avatar)
@@ -340,10 +341,15 @@ def _motion(motion: str, motion_file: str | None, speed: float, tell: Any) -> An
     return at_speed(api.load_motion(motion_file or named_motion(motion), progress=tell), float(speed))
 
 
-def _own(avatar_id: str, motion_file: str | None) -> None:
-    """An uploaded motion is deleted with the avatar that it was used for."""
-    if motion_file:
-        store().attach(avatar_id, Path(motion_file))
+def is_upload(path: str) -> bool:
+    """Whether a file is a visitor's; the example photo is the app's own and is never deleted."""
+    return Path(path).resolve().is_relative_to(Path(get_upload_folder()).resolve())
+
+
+def _own(avatar_id: str, upload: str | None) -> None:
+    """An uploaded photo or motion is deleted with the avatar that it was used for."""
+    if upload and is_upload(upload):
+        store().attach(avatar_id, Path(upload))
 
 
 def _view(background: str, colour: str, yaw: float, pitch: float, orbit: float, framing: str, label: bool) -> View:

@@ -41,7 +41,8 @@ LOOK = {"show_progress": "hidden", "concurrency_id": "look", "concurrency_limit"
 
 def build_demo() -> gr.Blocks:
     """The page and its endpoints; nothing heavy is loaded yet."""
-    gr.set_static_paths([PLAYER.parent, endpoints.store().files, *picker.folders()])
+    # The example is served from where it lies: a copy among the uploads would be deleted with them.
+    gr.set_static_paths([PLAYER.parent, EXAMPLE, endpoints.store().files, *picker.folders()])
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(600, 3600)) as demo:
         gr.Markdown(INTRO)
         with gr.Row(equal_height=False):
@@ -52,10 +53,11 @@ def build_demo() -> gr.Blocks:
             with gr.Column(min_width=300):
                 talk = _talk_column(demo)
         delete = gr.Button("Delete my data", elem_id="delete")
+        deleted = gr.Markdown("", elem_id="deleted", container=False)
         _tiers(demo)
         running = _connect(photo, consent, settings, advice, avatar, talk)
         _connect_stop(running, avatar, talk)
-        _connect_delete(running, delete, photo, advice, avatar, talk)
+        _connect_delete(running, delete, deleted, photo, advice, avatar, talk)
     return demo.queue(max_size=limits.QUEUE_SIZE)
 
 
@@ -222,15 +224,17 @@ def _connect_stop(running: list[Any], avatar: dict[str, Any], talk: dict[str, An
 
 
 def _connect_delete(
-    running: list[Any], delete: Any, photo: Any, advice: Any, avatar: dict[str, Any], talk: dict[str, Any]
+    running: list[Any], delete: Any, deleted: Any, photo: Any, advice: Any, avatar: dict[str, Any], talk: dict[str, Any]
 ) -> None:
     """Deleting also stops what runs, and is not queued: it works however many wait."""
     cleared = [
         photo, talk["own"], avatar["id"], avatar["report"], avatar["previews"], avatar["view"], avatar["file"],
-        talk["video"], advice, talk["share"],
+        talk["video"], advice, talk["share"], deleted,
     ]  # fmt: skip
     given = [avatar["id"], photo, talk["own"]]
     delete.click(delete_everything, given, cleared, cancels=running, **QUICK)
+    no_longer = "(photo, words) => photo ? '' : words"  # with a new photo something is kept again
+    photo.change(None, [photo, deleted], deleted, js=no_longer, api_visibility="private")
 
 
 def _api_only(photo: Any, consent: Any, settings: list[Any], talk: dict[str, Any], token: Any) -> None:
@@ -259,15 +263,12 @@ def advice_text(photo: str | None) -> str:
 
 def delete_everything(token: str, photo: str | None, own: str | None) -> tuple[Any, ...]:
     """The page's *Delete my data*: the avatar with all that was made of it, and the uploads; the page is emptied."""
-    from gradio.processing_utils import get_upload_folder
-
     if token:
         endpoints.delete(token)
-    uploads = Path(get_upload_folder()).resolve()
     for upload in (photo, own):
-        if upload and Path(upload).resolve().is_relative_to(uploads):
+        if upload and endpoints.is_upload(upload):
             Path(upload).unlink(missing_ok=True)
-    return None, None, "", DELETED, None, None, None, None, "", gr.Button(interactive=False)
+    return None, None, "", "", None, None, None, None, "", gr.Button(interactive=False), DELETED
 
 
 @lru_cache(maxsize=1)

@@ -2,15 +2,16 @@
   // What the page does by itself from its start on; parts: the ids of its components of every kind.
   const body = document.body, all = (selector) => document.querySelectorAll(selector);
 
-  // Gradio gives its empty galleries a name without a role, its examples and groups of choices no name, and does not say
-  // aloud what changes. Screen readers need all of it.
+  // Gradio gives its empty galleries a name without a role, its examples, menus and groups of choices no name, and does
+  // not say aloud what changes. Screen readers need all of it.
   const name = () => {
     all("div.empty[aria-label]:not([role])").forEach((e) => e.setAttribute("role", "img"));
     all("#examples button:not([aria-label])").forEach((e) => e.setAttribute("aria-label", "Use the example photo"));
     all('#motion_file button[aria-label^="Click"]').forEach((e) => e.setAttribute("aria-label", "Upload your own motion"));
+    all("[role=listbox]:not([aria-label])").forEach((e) => e.setAttribute("aria-label", "Choices"));
     all("fieldset:not([aria-label]) > [data-testid=block-info]").forEach(
       (e) => e.parentElement.setAttribute("aria-label", e.textContent.trim()));
-    all("#advice, #report [data-testid=markdown]").forEach((e) => e.setAttribute("aria-live", "polite"));
+    all("#advice, #deleted, #report [data-testid=markdown]").forEach((e) => e.setAttribute("aria-live", "polite"));
   };
 
   // Gradio fetches every kind of component on its own, so that the page would be seen jumping while they come: it is
