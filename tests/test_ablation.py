@@ -97,6 +97,21 @@ def test_findings_say_what_does_not_show():
     assert "**met** (structural loss +30 %" in report.findings({"head": head})[0]
 
 
+def test_one_table_alone(monkeypatch, tmp_path):
+    from pipeline.evaluate import ablation
+    from pipeline.evaluate.ablation import scenes
+
+    ran, blank = [], np.zeros((4, 4, 3), np.float32)
+    monkeypatch.setattr(scenes, "make_bench", lambda *args: None)
+    scores = {"face_structural": 1.0}
+    monkeypatch.setattr(rows, "run_row", lambda bench, row, *rest: (None, ran.append(row.name) or scores))
+    for name in ("avatar_strip", "label_strip"):
+        monkeypatch.setattr(rows, name, lambda *args: blank)
+    made = ablation.run_ablation(None, tmp_path / "out", only="head", progress=lambda stage, share: None)
+    assert ran == ["photo only", "+ head labels, L1", "+ head labels"] and set(made["groups"]) == {"head"}
+    assert made["command"] == "python -m pipeline ablate --only head" and made["rows_done"] == made["rows_total"] == 3
+
+
 @pytest.mark.slow
 def test_quick_command(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("ONESHOT_LPIPS", raising=False)
