@@ -31,8 +31,9 @@ MIN_CONFIDENCE = 0.2
 """Labels below this paint nothing; they may still teach by L_diff."""
 MIN_FACING = 0.25
 """Cosine between surface and view below which a colour is not taken."""
-DEPTH_TOLERANCE, INNER_TOLERANCE = 0.012, 0.0025
-"""Metres that a splat may lie behind the picture's front; the second in mouth and eyes, close behind lips and lids."""
+DEPTH_TOLERANCE, INNER_TOLERANCE = 0.012, 0.001
+"""Metres that a splat may lie behind the picture's front; the second in mouth and eyes, close behind lips and lids,
+which would be painted on teeth and eyeballs."""
 UNFOLDED = 0.6
 """Share of its size on closed eyes from which a triangle of the lids is taken to be seen."""
 GAIN_FILMED, GAIN_GENERATED = (0.5, 2.0), (0.8, 1.25)

@@ -188,7 +188,8 @@ class GaussianStage:
         lids = samples.kind == LID
         self.free = torch.from_numpy((~lids).astype(np.float32)).to(self.device)[:, None]
         share = np.maximum(samples.guessed if guessed is None else guessed, config.label_seen)
-        self.teachable = torch.from_numpy(np.where(lids, 1, share).astype(np.float32)).to(self.device)
+        share[lids] = config.label_seen  # they have the median of all labels; single flawed ones would spoil it
+        self.teachable = torch.from_numpy(share.astype(np.float32)).to(self.device)
         self.start = Fields(*(x.detach().clone() for x in vars(self.fields).values()))
         self.held = torch.from_numpy((samples.kind != LOOSE).astype(np.float32)).to(self.device)
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
