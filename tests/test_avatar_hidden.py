@@ -73,6 +73,33 @@ def test_unseen_hands_are_hidden_in_the_body(body, params, camera):
     assert before > 0.8 and after < 0.3
 
 
+def test_a_sunken_forearm_that_the_photo_shows_comes_out(body, params, camera):
+    pose = params.body_pose.copy()
+    pose[17] = [0.0, -0.2, 0.0]
+    from scipy.spatial.transform import Rotation
+
+    pose[15] = (Rotation.from_euler("z", -1.75) * Rotation.from_euler("x", 0.2)).as_rotvec()  # the arm inside the hip
+    sunken = params.replace(body_pose=pose.astype(np.float32))
+    groups, segments = geo.face_groups(body), arms.arm_segments(body)
+    faces = np.asarray(body.faces)
+    fore, hand = ((groups == tuck.LEFT.group) & (segments == s) for s in (arms.FOREARM, arms.HAND))
+
+    def shown(values: BodyParams) -> float:
+        posed = tuck._posed(body, values)[0]
+        hits = geo.cast(posed, faces, camera, groups == geo.BODY)
+        return tuck.exposed(posed[np.unique(faces[fore])], hits, camera)
+
+    assert shown(sunken) < tuck.SUNKEN
+    seen = tuck.emerge(body, sunken, camera, hand)
+    assert shown(seen) > max(tuck.SUNKEN, shown(sunken) + 0.2)
+    before, after = (tuck._posed(body, p)[2] for p in (sunken, seen))
+    for joint in (tuck.LEFT.elbow, tuck.LEFT.wrist):
+        gap = camera.project(before[joint])[0] - camera.project(after[joint])[0]
+        assert np.linalg.norm(gap) < 12  # as seen in the picture it stays where it was
+    unseen = tuck.emerge(body, sunken, camera, hand | fore)
+    np.testing.assert_array_equal(unseen.body_pose, sunken.body_pose)
+
+
 def test_seen_hands_are_left_alone(body, params, camera):
     image, valid = np.full((512, 288, 3), 0.5, np.float32), np.ones((512, 288), bool)
     unseen = tuck.unseen_faces(body, params, camera, image, seen_wrists(body, params, camera, 0.9), valid)

@@ -103,3 +103,17 @@ def test_small_gaps_are_painted_over_and_large_ones_kept() -> None:
     hole = find_hole(alpha)
     assert hole[308, 108] and not hole[350, 175]
     assert not hole[:60].any()
+
+
+def test_a_reflection_is_not_copied():
+    """One small bright thing on a dark ground shows once, where it is, and not again where the person stood."""
+    from pipeline.perceive.background import inpaint_background
+
+    generator = np.random.default_rng(0)
+    image = (0.08 + 0.04 * generator.random((240, 160, 1))).astype(np.float32).repeat(3, 2)
+    image[200:215, 130:142] = 1.0
+    alpha = np.zeros((240, 160), np.float32)
+    alpha[60:240, 30:110] = 1.0
+    filled = inpaint_background(image, alpha)
+    assert filled[alpha > 0].max() < 0.5
+    np.testing.assert_array_equal(filled[205:210, 132:140], image[205:210, 132:140])

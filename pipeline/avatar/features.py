@@ -62,28 +62,6 @@ def mouth_colors(body: BodyModel, filled: Completion, seen: Array) -> Completion
     return Completion(np.clip(rgb, 0, 1), guessed, filled.skin)
 
 
-def hand_shading(body: BodyModel, filled: Completion) -> Completion:
-    """Give guessed hands what a flat colour lacks: dark sides and roots of the fingers, pink palms and fingertips.
-
-    The hand of the template lies flat, palm down: a normal's height tells back and palm (1) from the sides (0).
-    """
-    rgb = filled.rgb.copy()
-    template, faces = np.asarray(body.v_template), np.asarray(body.faces)
-    up = geo.vertex_normals(template, faces)[:, 1]
-    shade = 0.78 + 0.22 * np.clip(np.abs(up) * 1.25, 0, 1)
-    for name in ("left_hand", "right_hand"):
-        hand = geo.region(body, name)
-        if not hand.any():
-            continue
-        along = np.abs(template[:, 0])
-        tip = np.clip((along - np.quantile(along[hand], 0.75)) / max(np.ptp(along[hand]) * 0.25, 1e-6), 0, 1)
-        pink = 0.04 * (0.5 + np.maximum(tip, up < -0.3))[:, None] * np.array([0.6, -0.7, -0.4], np.float32)
-        tinted = np.clip(rgb * shade[:, None] * (1 + pink), 0, 1)
-        mix = (filled.guessed * hand)[:, None]
-        rgb = rgb * (1 - mix) + tinted * mix
-    return Completion(rgb.astype(np.float32), filled.guessed, filled.skin)
-
-
 def eye_axis(body: BodyModel, canonical: Array, group: int) -> tuple[Array, Array]:
     """Middle of an eyeball (3,) and the canonical direction of its gaze (+z)."""
     ball = canonical[geo.region(body, "left_eyeball" if group == geo.LEFT_EYE else "right_eyeball")]

@@ -13,12 +13,13 @@ from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import nearest_fill
 from pipeline.avatar.attach import LID, SURFACE, Samples
 from pipeline.avatar.completion import Completion, complete, gather_colors
+from pipeline.avatar.hands import hand_detail
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
 from pipeline.avatar.rim import match_matte, part_colors
 from pipeline.avatar.texture import continue_texture
-from pipeline.avatar.tuck import tuck, unseen_faces
+from pipeline.avatar.tuck import emerge, tuck, unseen_faces
 from pipeline.config import FitConfig
 from pipeline.types import BodyParams, Camera, Detections, Observation
 
@@ -94,6 +95,8 @@ def working_scene(body: BodyModel, observation: Observation, height: int) -> Sce
     alpha = alpha * valid
     unseen = unseen_faces(body, observation.params, camera, image, detections, valid)
     params = tuck(body, observation.params, camera, unseen)
+    if detections is not None and np.any(detections.pose):
+        params = emerge(body, params, camera, unseen)
     foreground = attach.unmixed_colors(image, alpha)
     enlarged = 1.0 if observation.window is None else alpha.shape[1] / observation.window[2]
     return Scene(params, unseen, image, foreground, alpha, valid, camera, detections, enlarged)
@@ -140,12 +143,19 @@ def mesh_stage(body: BodyModel, posed: PosedBody, scene: Scene, config: FitConfi
             moved = (posed.vertices + offsets).astype(np.float32)
             offsets = offsets + pull_face(body, moved, scene.camera, scene.detections.face)
     vertices = (posed.vertices + offsets).astype(np.float32)
-    parts = divide(body, vertices, scene.camera, scene.image, scene.alpha, scene.detections, scene.unseen, config)
+    parts = divided(body, vertices, scene, config)
     for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
         offsets = offsets + pull_arm(
             body, vertices, scene.camera, parts.front, parts.layers[group], parts.label, group
         )
     return solve_rotations(posed.blended[:, :, :3], offsets)
+
+
+def divided(body: BodyModel, vertices: Array, scene: Scene, config: FitConfig) -> Parts:
+    """The photo divided into parts, with the mesh at ``vertices`` (V, 3)."""
+    return divide(
+        body, vertices, scene.camera, scene.image, scene.alpha, scene.detections, scene.unseen, config, scene.valid
+    )
 
 
 def solve_rotations(matrices: Array, vectors: Array) -> Array:
@@ -177,7 +187,7 @@ def place_gaussians(
 ) -> tuple[Samples, Parts, Scene]:
     """All Gaussians of the avatar with their colours, the divided photo, and the scene with its colours not mixed."""
     vertices = deformed(posed, dT)
-    parts = divide(body, vertices, scene.camera, scene.image, scene.alpha, scene.detections, scene.unseen, config)
+    parts = divided(body, vertices, scene, config)
     scene = replace(scene, foreground=part_colors(scene.foreground, parts.label, scene.enlarged))
     lids = surface.unfolding_lids(body, posed.canonical, posed.blink)
     photo = attach.photo_samples(body, vertices, scene.camera, scene.foreground, scene.alpha, parts, lids, config)
@@ -216,7 +226,7 @@ def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: P
     weight = (good & (facing > FRONTAL)).astype(np.float32)
     rgb, total = gather_colors(body, photo.face, photo.bary, photo.rgb, weight)
     filled = complete(body, rgb, total)
-    return features.hand_shading(body, features.mouth_colors(body, filled, total > 0.3))
+    return features.mouth_colors(body, filled, total > 0.3)
 
 
 def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig) -> Array:
@@ -264,6 +274,7 @@ def surface_samples(
     smooth = rgb.copy()
     rgb[seen], guessed[seen] = colour[seen], 0.0
     rgb = continue_texture(body, canonical, group, face, rgb, smooth, seen)
+    rgb = rgb * (1 + guessed[:, None] * (hand_detail(body, face, bary) - 1))
     rgb = paint_eyes(body, posed, scene, parts, filled, photo, group, canonical, rgb)
     gap, neighbours = surface.spacing(canonical, group)
     spread = (posed.blink[corners[on_lid]] * bary[on_lid][..., None]).sum(1)

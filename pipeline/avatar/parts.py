@@ -24,6 +24,7 @@ from pipeline.avatar.arms import (
     nearest_fill,
     recolor_arms,
 )
+from pipeline.avatar.leaks import leaked
 from pipeline.config import FitConfig
 from pipeline.types import Camera, Detections
 
@@ -68,7 +69,7 @@ class Parts:
 
 def divide(
     body: BodyModel, vertices: Array, camera: Camera, image: Array, alpha: Array, detections: Detections | None,
-    unseen: Array, config: FitConfig,
+    unseen: Array, config: FitConfig, valid: Array,
 ) -> Parts:  # fmt: skip
     """Find the part group of every pixel of the person.
 
@@ -76,6 +77,7 @@ def divide(
         vertices: (V, 3) posed mesh after the mesh stage. image: (H, W, 3). alpha: (H, W).
         detections: face contours for mouth and eyes; without them the mesh decides.
         unseen: (F,) bool, triangles that no pixel shows (hands in pockets).
+        valid: (H, W) bool, where there is a photo.
     """
     layers = cast_layers(body, vertices, camera, unseen)
     person = alpha > 0.5
@@ -90,6 +92,9 @@ def divide(
     band |= doubt
     refined = mixed_to_front(refined, band)
     label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
+    leak = leaked(label, image, valid)
+    layers[geo.BODY] = lay_before(layers, label, leak)
+    label = np.where(leak, geo.BODY, label).astype(np.int8)
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
@@ -99,7 +104,23 @@ def divide(
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    return Parts(label, loose, layers, hidden, first, band & person)
+    return Parts(label, loose, layers, hidden, first, (band & person) | leak)
+
+
+def lay_before(layers: dict[int, geo.Hits], label: Array, leak: Array, gap: float = 0.01) -> geo.Hits:
+    """The body's layer with ``leak`` (H, W), pixels of the arm ``label``, lying ``gap`` metres before that arm."""
+    hits = layers[geo.BODY]
+    if not leak.any() or not (hits.face >= 0).any():
+        return hits
+    index = ndimage.distance_transform_edt(hits.face < 0, return_distances=False, return_indices=True)
+    face, bary, depth = (values[index[0], index[1]] for values in (hits.face, hits.bary, hits.depth))
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        arm = layers[group]
+        depth = np.where((label == group) & (arm.face >= 0), np.minimum(depth, arm.depth - gap), depth)
+    return geo.Hits(
+        np.where(leak, face, hits.face), np.where(leak[..., None], bary, hits.bary),
+        np.where(leak, depth, hits.depth).astype(np.float32),
+    )  # fmt: skip
 
 
 def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:

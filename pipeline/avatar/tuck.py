@@ -29,6 +29,10 @@ DEPTHS = (0.03, 0.06, 0.09, 0.12, 0.16)
 ENOUGH = 0.04
 TOLERATED = 0.25
 """Share of an unseen part's vertices in sight that ends the search, and up to which the pose is left alone."""
+SUNKEN, EMERGED = 0.6, 0.85
+"""Share of a shown forearm's vertices outside of the body, below which it is brought out, and which suffices."""
+HEIGHTS = (0.03, 0.06, 0.09, 0.12)
+"""How far before the surface of the body (metres) such a forearm's wrist is tried."""
 EDGE = 0.06
 """Share of the picture's height: a wrist that is found this near to the photo's edge may as well be beyond it."""
 SEEN, HALF_SEEN = 0.5, 0.35
@@ -121,6 +125,74 @@ def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> 
     return params
 
 
+def emerge(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:
+    """Bring every forearm that the photo shows, and that the registration sank into the body, out before it.
+
+    A forearm that points at the camera looks short; its depth is the least certain thing about a pose.
+
+    Args:
+        unseen: (F,) bool, from :func:`unseen_faces`.
+
+    Returns:
+        Changed parameters; the same where nothing has to be done.
+    """
+    groups, segments = geo.face_groups(body), arms.arm_segments(body)
+    for side in (LEFT, RIGHT):
+        fore, hand = ((groups == side.group) & (segments == s) for s in (arms.FOREARM, arms.HAND))
+        if (unseen & fore).any():
+            continue
+        before = params
+        params = _bring_out(body, params, camera, side, np.unique(np.asarray(body.faces)[fore]))
+        if params is not before and (unseen & hand).any():
+            params = _turn_away(body, params, camera, side, np.unique(np.asarray(body.faces)[hand]))
+    return params
+
+
+def _turn_away(body: BodyModel, params: BodyParams, camera: Camera, side: Side, part: Array) -> BodyParams:
+    """Turn an unseen hand about its wrist, away from the camera, until as little of it as possible is in sight."""
+    posed, rotations, joints = _posed(body, params)
+    hits = geo.cast(posed, np.asarray(body.faces), camera, geo.face_groups(body) != side.group)
+    fingers = joints[side.wrist] - joints[side.elbow]
+    away = joints[side.wrist] - camera.position
+    whole = _turn(fingers, away)
+    best, least = params, exposed(posed[part], hits, camera)
+    for share in (0.5, 0.75, 1.0, 1.25):
+        bent = _rotate(params, rotations, side.wrist, Rotation.from_rotvec(share * whole.as_rotvec()))
+        shown = exposed(_posed(body, bent)[0][part], hits, camera)
+        if shown < least - 0.01:
+            best, least = bent, shown
+    return best
+
+
+def _rotate(params: BodyParams, rotations: Array, joint: int, turn: Rotation) -> BodyParams:
+    """Turn one joint by a rotation of the world; ``rotations`` (55, 3, 3) are the joints' in the world."""
+    pose = np.array(params.body_pose, np.float32)
+    local = Rotation.from_rotvec(pose[joint - 1])
+    parent = Rotation.from_matrix(rotations[joint]) * local.inv()
+    pose[joint - 1] = (parent.inv() * turn * parent * local).as_rotvec()
+    return params.replace(body_pose=pose)
+
+
+def _bring_out(body: BodyModel, params: BodyParams, camera: Camera, side: Side, part: Array) -> BodyParams:
+    """Move the wrist along its line of sight to before the body; the first try that shows enough of ``part``."""
+    posed, _, joints = _posed(body, params)
+    hits = geo.cast(posed, np.asarray(body.faces), camera, geo.face_groups(body) == geo.BODY)
+    least = exposed(posed[part], hits, camera)
+    (x, y), _ = camera.project(joints[side.wrist])
+    inside = 0 <= x < camera.width and 0 <= y < camera.height
+    if least >= SUNKEN or not inside or hits.face[int(y), int(x)] < 0:
+        return params
+    surface, best = float(hits.depth[int(y), int(x)]), params
+    for before in HEIGHTS:
+        bent = reach(body, params, camera, side, geo.unproject(camera, x, y, np.float32(surface - before)))
+        shown = exposed(_posed(body, bent)[0][part], hits, camera)
+        if shown > least + 0.01:
+            best, least = bent, shown
+        if least >= EMERGED:
+            break
+    return best
+
+
 def _hide(body: BodyModel, params: BodyParams, camera: Camera, side: Side, part: Array) -> BodyParams:
     """Push the wrist along its line of sight into the body, or to the middle of the body; the best of several tries."""
     posed, _, joints = _posed(body, params)
@@ -179,12 +251,9 @@ def reach(body: BodyModel, params: BodyParams, camera: Camera, side: Side, targe
     new_wrist = shoulder + distance * line
     first = _turn(elbow - shoulder, new_elbow - shoulder)
     second = _turn(first.apply(wrist - elbow), new_wrist - new_elbow)
-    pose = np.array(params.body_pose, np.float32)
     for joint, turn in ((side.shoulder, first), (side.elbow, first.inv() * second * first)):
-        local = Rotation.from_rotvec(pose[joint - 1])
-        parent = Rotation.from_matrix(rotations[joint]) * local.inv()
-        pose[joint - 1] = (parent.inv() * turn * parent * local).as_rotvec()
-    return params.replace(body_pose=pose)
+        params = _rotate(params, rotations, joint, turn)
+    return params
 
 
 def _turn(a: Array, b: Array) -> Rotation:

@@ -28,6 +28,11 @@ TRIM = 3
 """Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
 DEFOCUS = 0.2
 """Blur of the padding: standard deviation in pixels for each pixel of distance from the photo."""
+WIDE, STANDS_OUT = 0.15, 0.5
+"""Small things up to about half of this share of the picture's long side, which differ from the median of their
+surroundings by more than this in a channel, are not copied."""
+ENOUGH = 0.1
+"""Share of the picture that has to be left to copy from; else everything is copied."""
 SAME_HEIGHT = 0.6
 """Cost of taking a patch from another height, per squared part of the picture's height, against colour error."""
 
@@ -165,7 +170,9 @@ def _complete(smooth: Array, hole: Array, seed: int) -> tuple[Array, Array | Non
         size = (max(8, round(hole.shape[1] * factor)), max(8, round(hole.shape[0] * factor)))
         exact = cv2.resize(smooth, size, interpolation=cv2.INTER_AREA)
         gap = cv2.resize(hole.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0.02
-        source = cv2.erode((~gap).astype(np.uint8), np.ones((2 * HALF + 1,) * 2, np.uint8), borderValue=1) > 0
+        quiet = ~gap & ~_conspicuous(exact)
+        quiet = quiet if quiet.mean() > ENOUGH else ~gap
+        source = cv2.erode(quiet.astype(np.uint8), np.ones((2 * HALF + 1,) * 2, np.uint8), borderValue=1) > 0
         source[:HALF], source[-HALF:], source[:, :HALF], source[:, -HALF:] = False, False, False, False
         if source.sum() < 40:
             continue
@@ -176,6 +183,13 @@ def _complete(smooth: Array, hole: Array, seed: int) -> tuple[Array, Array | Non
         _search_and_vote(picture, gap, source, matches, rounds, SAME_HEIGHT, seed)
         offsets = matches - np.stack(np.mgrid[: size[1], : size[0]], -1)
     return (smooth, None) if picture is None or offsets is None else (picture, offsets)
+
+
+def _conspicuous(image: Array) -> Array:
+    """Small things that differ much from all around them, (h, w) bool: one reflection is enough."""
+    size = 2 * round(0.5 * WIDE * max(image.shape)) + 1
+    around = cv2.medianBlur((np.clip(image, 0, 1) * 255).astype(np.uint8), size).astype(np.float32) / 255
+    return np.abs(image - around).max(-1) > STANDS_OUT
 
 
 def _grown(image: Array, size: tuple[int, int]) -> Array:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
+from pipeline.perceive.consensus import Look, consensus, further_looks
 from pipeline.types import Array, Detections
 
 STATIC_LONG_SIDE = 1120
@@ -232,6 +233,7 @@ class Detector:
             return None
         found = _rescaled(found, 1 / scale)
         if self.static:
+            found = self._agreed_pose(picture, found)
             found = self._second_look(picture, found)
         return _to_detections(found, picture.shape[1], picture.shape[0])
 
@@ -251,6 +253,8 @@ class Detector:
                 refine_face_landmarks=True,
                 min_detection_confidence=0.5,
             )
+        if name == "pose":
+            return s.pose.Pose(static_image_mode=True, model_complexity=1, min_detection_confidence=0.5)
         if name == "hands":
             return s.hands.Hands(static_image_mode=True, max_num_hands=2, min_detection_confidence=0.3)
         if name == "face_mesh":
@@ -264,8 +268,7 @@ class Detector:
         result = self._run("holistic", image)
         if result.pose_landmarks is None or result.pose_world_landmarks is None:
             return None
-        pose = landmarks_to_pixels(result.pose_landmarks, width, height, depth=False)
-        world = np.array([(p.x, p.y, p.z) for p in result.pose_world_landmarks.landmark], np.float32)
+        pose, world = _pose_arrays(result, width, height)
         face = result.face_landmarks and landmarks_to_pixels(result.face_landmarks, width, height, depth=True)
         hands = {}
         for side, landmarks in (("left", result.left_hand_landmarks), ("right", result.right_hand_landmarks)):
@@ -274,6 +277,20 @@ class Detector:
                 if plausible_hand(hand, pose, side):
                     hands[side] = (hand, SCORE_FIRST_LOOK)
         return _Found(pose, world, face, _without_doubles(hands, pose))
+
+    def _agreed_pose(self, image: Array, found: _Found) -> _Found:
+        """The pose on which several looks agree, and the hands that still fit it."""
+
+        def look(picture: Array) -> Look | None:
+            result = self._run("pose", picture)
+            if result.pose_landmarks is None or result.pose_world_landmarks is None:
+                return None
+            return Look(*_pose_arrays(result, picture.shape[1], picture.shape[0]))
+
+        first = Look(found.pose, found.world)
+        pose, world = consensus(first, further_looks(image, look), shoulder_scale(found.pose))
+        hands = {side: hand for side, hand in found.hands.items() if plausible_hand(hand[0], pose, side)}
+        return found._replace(pose=pose, world=world, hands=hands)
 
     def _look_around_face(self, image: Array) -> _Found | None:
         """Small or oddly framed people: find the face first, then look for the body around it."""
@@ -341,6 +358,12 @@ class Detector:
             if best is not None and best[1] > 0.8:
                 break
         return best
+
+
+def _pose_arrays(result: Any, width: int, height: int) -> tuple[Array, Array]:
+    """Pose (33, 3) in pixels with visibility and (33, 3) in metres, of one of MediaPipe's results."""
+    pose = landmarks_to_pixels(result.pose_landmarks, width, height, depth=False)
+    return pose, np.array([(p.x, p.y, p.z) for p in result.pose_world_landmarks.landmark], np.float32)
 
 
 def _side_score(handedness: Any, side: str) -> float:
