@@ -15,6 +15,7 @@ from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
+from pipeline.avatar.settle import settled
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -84,7 +85,8 @@ def fit(
     if labels:
         tell("taking colours from labels", 0.0)
     guessed = samples.guessed
-    samples, lessons, learnt = take_lessons(body, samples, dX, fuse(body, labels))
+    aligned = [settled(body, label, dT, scene) for label in fuse(body, labels)]
+    samples, lessons, learnt = take_lessons(body, samples, dX, aligned)
     tell("refining", 0.0)
 
     def make(where: torch.device) -> GaussianStage:

@@ -1,7 +1,8 @@
 """What labels say before the optimisation: their exposure against the photo, and colours of what it does not show.
 
 Splats that the photo shows keep its colours; they place every label in the photo's light. Splats that were guessed and
-that labels see take the median of what is seen there, and the remaining guesses are made again from that.
+that labels see take the median of what is seen there, and the remaining guesses are made again from that. Lids and the
+inside of the mouth go by :mod:`pipeline.avatar.inside`.
 """
 
 from __future__ import annotations
@@ -15,38 +16,35 @@ import cv2
 import numpy as np
 import torch
 
-from pipeline.avatar import attach, model, surface
+from pipeline.avatar import attach, model
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.attach import LID, Samples
+from pipeline.avatar.attach import Samples
 from pipeline.avatar.completion import complete, gather_colors
-from pipeline.avatar.initial import blinking
+from pipeline.avatar.inside import GUESSED, Glimpse, glimpse, inside_rows, teach_inside
 from pipeline.types import Array, PseudoLabel
 
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
 
-GUESSED = 0.5
-"""A splat is a guess from here on."""
 MIN_CONFIDENCE = 0.2
 """Labels below this paint nothing; they may still teach by L_diff."""
 MIN_FACING = 0.25
 """Cosine between surface and view below which a colour is not taken."""
 DEPTH_TOLERANCE, INNER_TOLERANCE = 0.012, 0.001
-"""Metres that a splat may lie behind the picture's front; the second in mouth and eyes, close behind lips and lids,
-which would be painted on teeth and eyeballs."""
-UNFOLDED = 0.6
-"""Share of its size on closed eyes from which a triangle of the lids is taken to be seen."""
+"""Metres that a splat may lie behind the picture's front; the second in eyes, close behind lids."""
 GAIN_FILMED, GAIN_GENERATED = (0.5, 2.0), (0.8, 1.25)
 """Bounds of the gain per channel that brings a label into the photo's light."""
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """What one label shows: its gain (3,) per channel, which splats it shows (N,) bool, and their colours (N, 3)."""
+    """What one label shows: its gain (3,) per channel, which splats it shows (N,) bool, and their colours (N, 3);
+    lids and the inside of the mouth apart."""
 
     gain: Array
     seen: Array
     rgb: Array
+    inside: Glimpse
 
 
 def take_lessons(
@@ -70,14 +68,17 @@ def take_lessons(
         for label, s in zip(labels, sightings, strict=True)
     ]
     sure = [s for s, label in zip(sightings, labels, strict=True) if label.confidence >= MIN_CONFIDENCE]
-    guess = (samples.guessed > GUESSED) | (samples.kind == LID)
+    guess = samples.guessed > GUESSED
+    guess[inside_rows(samples)] = False
     taken, rgb = median_colours(sure, guess)
     known = dataclasses.replace(
         samples,
         rgb=np.where(taken[:, None], rgb, samples.rgb).astype(np.float32),
         guessed=np.where(taken, 0.0, samples.guessed).astype(np.float32),
     )
-    return guess_again(body, known, taken), matched, int(taken.sum())
+    known = guess_again(body, known, taken)
+    taught, shown = teach_inside(body, known, [s.inside for s in sure])
+    return taught, matched, int((taken | shown).sum())
 
 
 def look(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabel) -> Sighting:
@@ -105,13 +106,11 @@ def look(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabel) -> Si
     col, row = np.where(inside, col, 0), np.where(inside, row, 0)
     front = picture[..., 4] / np.maximum(cover, 1e-3)
     seen = inside & (facing > MIN_FACING) & solid[row, col] & (cover[row, col] > 0.5)
-    lids = samples.kind == LID
-    inner = lids | np.isin(samples.group, (geo.MOUTH, geo.LEFT_EYE, geo.RIGHT_EYE))
-    seen &= depth < front[row, col] + np.where(inner, INNER_TOLERANCE, DEPTH_TOLERANCE)
-    seen &= ~lids | unfolded(body, samples.face, label)
+    eyes = np.isin(samples.group, (geo.LEFT_EYE, geo.RIGHT_EYE))
+    seen &= depth < front[row, col] + np.where(eyes, INNER_TOLERANCE, DEPTH_TOLERANCE)
     smooth = cv2.GaussianBlur(label.image, (0, 0), 0.8)
     rgb = np.clip(geo.sample_image(smooth, uv[:, 0], uv[:, 1]) * gain, 0, 1).astype(np.float32)
-    return Sighting(gain, seen, rgb)
+    return Sighting(gain, seen, rgb, glimpse(body, points, samples, label, solid, gain))
 
 
 def posed_splats(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabel) -> tuple[Array, Array]:
@@ -128,17 +127,6 @@ def posed_splats(body: BodyModel, samples: Samples, dX: Array, label: PseudoLabe
     view = label.camera.position - points
     length = np.linalg.norm(view, axis=1) * np.linalg.norm(normal, axis=1)
     return points.astype(np.float32), (normal * view).sum(1) / np.maximum(length, 1e-9)
-
-
-def unfolded(body: BodyModel, face: Array, label: PseudoLabel) -> Array:
-    """Which triangles (N,) the label's expression has unfolded as far as closed eyes would, (N,) bool."""
-    faces = np.asarray(body.faces)
-    with torch.no_grad():
-        now, closed = (
-            surface.areas(model.canonical_mesh(body, p)[0].numpy(), faces)
-            for p in (label.params, blinking(body, label.params))
-        )
-    return (now > UNFOLDED * closed)[face]
 
 
 def exposure_gain(picture: Array, image: Array, solid: Array, bounds: tuple[float, float]) -> Array:

@@ -44,6 +44,9 @@ far on two opposite sides of it, to go on behind it."""
 SLIT = 14
 """Half of the width in pixels, at 1024 rows, up to which what shows between two fingers is painted, not photographed.
 """
+OPEN_PIXELS, OPEN_SHARE = 3.0, 0.05
+"""Gap between the lips, in pixels and as a share of their width, from which on a mouth is open. In a lower one every
+pixel is mixed with the lips, and teeth would be painted with them."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,8 @@ def label_face(label: Array, first: Array, detections: Detections | None) -> Arr
     ):
         points = face[list(contour), :2]
         height = np.ptp(points[:, 1])
-        if group == geo.MOUTH and np.linalg.norm(face[13, :2] - face[14, :2]) < max(2.0, 0.05 * np.ptp(points[:, 0])):
+        gap = np.linalg.norm(face[13, :2] - face[14, :2])
+        if group == geo.MOUTH and gap < max(OPEN_PIXELS, OPEN_SHARE * np.ptp(points[:, 0])):
             continue
         if height < 2:
             continue
