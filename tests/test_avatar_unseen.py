@@ -8,6 +8,7 @@ from toy_body import ToyBody, toy_observation
 from pipeline.avatar import arms, attach, completion, initial, parts, texture
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
+from pipeline.avatar.meshfit import pull_mesh
 from pipeline.avatar.optimise import GaussianStage
 from pipeline.config import FitConfig
 from pipeline.types import Camera
@@ -166,3 +167,28 @@ def test_photo_does_not_teach_what_it_does_not_show(body):
     behind = (samples.kind == SURFACE) & (depth > np.median(depth[samples.kind == TIGHT]) + 0.1)
     assert behind.sum() > 200 and (change[behind] > 1e-6).mean() < 0.02
     assert (change[samples.kind == TIGHT] > 1e-3).mean() > 0.5
+
+
+def test_torso_behind_a_hanging_arm_ends_at_the_arm(body):
+    """A trunk that is wider than what shows beside the arm is drawn in; behind a crossing arm it stays."""
+    observation, config = toy_observation(body), FitConfig()
+    alpha, camera = observation.alpha, observation.camera
+    posed = initial.posed_body(body, observation.params)
+    faces = np.asarray(body.faces)
+    trunk = geo.cast(posed.vertices, faces, camera, geo.face_groups(body) == geo.BODY).face >= 0
+    rows = np.flatnonzero(trunk.sum(1) > 0.8 * trunk.sum(1).max())
+    rows = rows[len(rows) // 4 : -len(rows) // 4]
+    left = np.array([np.flatnonzero(trunk[row])[0] for row in rows])
+    band = int(0.04 * camera.K[0, 0] / camera.project(posed.vertices)[1].mean())
+    arm = np.zeros_like(trunk)
+    for row, start in zip(rows, left, strict=True):
+        arm[row, max(start - 2, 0) : start + band] = True
+    free = pull_mesh(body, posed.vertices, camera, np.maximum(alpha, arm), config, arms=np.zeros_like(arm))
+    drawn = pull_mesh(body, posed.vertices, camera, np.maximum(alpha, arm), config, arms=arm)
+
+    def edge(offsets: np.ndarray) -> float:
+        vertices = (posed.vertices + offsets).astype(np.float32)
+        mask = geo.cast(vertices, faces, camera, geo.face_groups(body) == geo.BODY).face >= 0
+        return float(np.mean([np.flatnonzero(mask[row])[0] for row in rows]))
+
+    assert edge(drawn) > edge(free) + 0.2 * band

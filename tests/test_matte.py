@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.perceive import matting
 from pipeline.perceive.detect import Detector
-from pipeline.perceive.matte import Matter, foreground_colors, make_trimap, matte
+from pipeline.perceive.matte import Matter, _decided, contrast, foreground_colors, make_trimap, matte
 from pipeline.types import Detections
 
 SKIN, WALL = np.array([0.9, 0.6, 0.3], np.float32), np.array([0.1, 0.3, 0.7], np.float32)
@@ -183,3 +183,14 @@ def test_a_larger_bystander_is_left_out(seen: Detections) -> None:
     alpha[60:400, 100:330], alpha[:, 350:] = 1, 1  # the detected person, and a larger piece at the edge
     assert _main_body(alpha, seen)[:, 350:].max() == 0 and _main_body(alpha, seen)[100, 200] == 1
     assert _main_body(alpha)[:, 360:].min() == 1 and _main_body(alpha)[:, :330].max() == 0
+
+
+def test_half_transparent_means_undecided_where_person_and_ground_look_alike() -> None:
+    image, true = soft_disc(softness=40)
+    dark = np.full_like(image, 0.05) + 0.05 * true[..., None]
+    assert contrast(true, image, 15.0)[60, 60] > 0.5 > 0.1 > contrast(true, dark, 15.0)[60, 60]
+    hair = np.ones(true.shape, bool)
+    distinct, alike = (_decided(true, colors, hair, 4.0) for colors in (image, dark))
+    soft, hard = (((a > 0.1) & (a < 0.9)).sum() for a in (distinct, alike))
+    assert hard < 0.5 * soft
+    np.testing.assert_array_equal(alike > 0.5, true > 0.5)

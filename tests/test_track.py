@@ -17,7 +17,7 @@ from pipeline.perceive.lips import widest_jaw
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
 from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
-from pipeline.perceive.report import check_detections, make_report, part_errors
+from pipeline.perceive.report import check_detections, crouches, make_report, part_errors
 from pipeline.perceive.targets import build_targets
 from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of
 from pipeline.render import interpolate, rasterize_mesh
@@ -199,6 +199,38 @@ def test_report_says_what_to_do():
     assert "error_left_hand_percent" not in bad.metrics
     good = make_report({**errors, "face": np.array([0.2])}, 0.8, ("left hand",), 200.0)
     assert good.accepted and any("left hand" in hint for hint in good.hints)
+
+
+def test_a_hand_over_the_face_is_refused_and_one_before_the_chest_is_told():
+    errors = {"face": np.array([0.2]), "body": np.array([1.0])}
+    covered = make_report(errors, 0.8, (), 200.0, face_covered=0.3)
+    assert not covered.accepted and "hand covers" in covered.summary and "away from the face" in covered.hints[0]
+    crossed = make_report(errors, 0.8, (), 200.0, torso_covered=0.3)
+    assert crossed.accepted and "arms at the sides" in crossed.hints[0]
+    assert make_report(errors, 0.8, (), 200.0, 0.05, 0.1).hints == ()
+
+
+def test_crouching_is_refused():
+    pose = np.zeros((33, 3), np.float32)
+    pose[[23, 24, 25, 26], 2], pose[23:25, 1], pose[25:27, 1] = 0.9, 500, 700
+    assert not crouches(pose)
+    pose[25, 1] = 480
+    assert crouches(pose)
+    pose[25, 2] = 0.3
+    assert not crouches(pose)
+    errors = {"face": np.array([0.2]), "body": np.array([1.0])}
+    assert "crouches" in make_report(errors, 0.8, (), 200.0, crouching=True).summary
+
+
+def test_landmarks_behind_a_hand_count_little():
+    square = np.array([[x, y, 0] for y in range(100, 125) for x in range(100, 120)], np.float32)[:478]
+    hand = np.zeros((21, 3), np.float32)
+    angle = np.linspace(0, 2 * np.pi, 21)
+    hand[:, 0], hand[:, 1] = 104 + 4 * np.cos(angle), 105 + 5 * np.sin(angle)
+    hidden = T.behind_hand(square, hand)
+    gap = np.hypot((square[:, 0] - 104) / 4, (square[:, 1] - 105) / 5)
+    assert hidden[gap < 1.1].all() and not hidden[gap > 1.6].any()
+    assert not T.behind_hand(square, None).any()
 
 
 def test_part_errors_are_percent_of_height_and_nan_where_unseen():

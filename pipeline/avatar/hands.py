@@ -38,7 +38,7 @@ PALM_LINES = (
 knuckle (-0.5) to the little finger's (0.5)."""
 PINK = np.array([0.35, -0.75, -0.55])
 """How much more or less of each colour blood under the skin gives."""
-RUDDY = 0.05
+RUDDY = 0.02
 """How much redder than a face a hand is everywhere."""
 NAIL = np.array([1.03, 0.95, 0.95])
 """Colour of a nail relative to the skin around it."""

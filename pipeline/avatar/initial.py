@@ -136,7 +136,8 @@ def blinking(body: BodyModel, params: BodyParams) -> BodyParams:
 
 
 def mesh_stage(body: BodyModel, posed: PosedBody, scene: Scene, config: FitConfig) -> Array:
-    """dT (V, 3): silhouette pull, face pull, arm pull, taken back to the canonical pose."""
+    """dT (V, 3): silhouette pull, face pull, arm pull, and once more the silhouette beside the arms that the picture
+    shows, taken back to the canonical pose."""
     offsets = pull_mesh(body, posed.vertices, scene.camera, scene.alpha, config, scene.valid)
     if scene.detections is not None and scene.detections.face is not None:
         for _ in range(2):
@@ -148,6 +149,9 @@ def mesh_stage(body: BodyModel, posed: PosedBody, scene: Scene, config: FitConfi
         offsets = offsets + pull_arm(
             body, vertices, scene.camera, parts.front, parts.layers[group], parts.label, group
         )
+    arms = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    vertices = (posed.vertices + offsets).astype(np.float32)
+    offsets = offsets + pull_mesh(body, vertices, scene.camera, scene.alpha, config, scene.valid, arms, rounds=2)
     return solve_rotations(posed.blended[:, :, :3], offsets)
 
 

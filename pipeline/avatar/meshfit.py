@@ -37,6 +37,8 @@ PROTECTED = (
 
 BEHIND = 0.012
 """Metres that the torso reaches behind an arm, at least, where the two meet in the picture."""
+BESIDE = 0.1
+"""Metres of arm between the torso's outline and what is seen of the torso, up to which the arm runs along it."""
 REMEMBER = 0.15
 """How much of the smoothing applies to what earlier rounds found; with all of it the mesh stops short of the edge."""
 NECK_REACH, HELD_REACH = 0.02, 0.004
@@ -62,13 +64,14 @@ class Pull:
 
 def pull_mesh(
     body: BodyModel, vertices: Array, camera: Camera, alpha: Array, config: FitConfig, valid: Array | None = None,
-    rounds: int = 4,
+    arms: Array | None = None, rounds: int = 4,
 ) -> Array:  # fmt: skip
     """Offsets that bring the posed mesh to the matte.
 
     Args:
         body: body model. vertices: (V, 3) posed, world. camera: of the photo. alpha: (H, W) matte.
         valid: (H, W) bool, where there is a photo; the matte's end at its edge says nothing about the body.
+        arms: (H, W) bool, where the picture shows arms; where the mesh has them if None.
 
     Returns:
         (V, 3) float32 offsets in the world, at most ``config.max_dT`` long.
@@ -84,7 +87,7 @@ def pull_mesh(
     bound[~movable] = HELD_REACH
     for _ in range(rounds):
         moved = (vertices + offsets[:, None] * normals).astype(np.float32)
-        pull = _outline(body, moved, normals, camera, alpha, valid, movable, config.max_dT)
+        pull = _outline(body, moved, normals, camera, alpha, valid, arms, movable, config.max_dT)
         if len(pull.face) < 16:
             break
         offsets = np.clip(_solve_offsets(pull, offsets, faces, regularizer), -0.5 * bound, bound)
@@ -101,14 +104,14 @@ def _membrane(body: BodyModel, faces: Array, smooth: float = 12.0, rest: float =
 
 
 def _outline(
-    body: BodyModel, vertices: Array, normals: Array, camera: Camera, alpha: Array, valid: Array, movable: Array,
-    reach: float,
+    body: BodyModel, vertices: Array, normals: Array, camera: Camera, alpha: Array, valid: Array,
+    shown: Array | None, movable: Array, reach: float,
 ) -> Pull:  # fmt: skip
     """Constraints from the outline of the mesh: that of arms as seen, that of the body as if there were no arms."""
     faces = np.asarray(body.faces)
     arm = np.isin(geo.face_groups(body), (geo.LEFT_ARM, geo.RIGHT_ARM))
     whole, trunk = geo.cast(vertices, faces, camera), geo.cast(vertices, faces, camera, ~arm)
-    arms = geo.cast(vertices, faces, camera, arm).face >= 0
+    arms = geo.cast(vertices, faces, camera, arm).face >= 0 if shown is None else shown
     pulls = []
     for hits, other in ((whole, None), (trunk, arms)):
         mask = hits.face >= 0
@@ -152,7 +155,9 @@ def _search(
 
     Outwards the walk stops where it meets the mesh again (arm against torso, leg against leg): half of the gap. With
     ``arms`` (H, W) bool, it stops where these begin: all of the gap and a little more, since cloth between arm and
-    torso cannot be nothing, and behind the arm stays what was found before.
+    torso cannot be nothing. An outline behind an arm that runs along it is drawn in to its inner edge and that little
+    more, or to where the body begins beyond a gap: nothing in the picture says that the body is wider. Behind an arm
+    that crosses it, it stays.
     """
     limit = float(np.clip(1.8 * reach / np.median(metres), 8, 160)) if len(metres) else 8.0
     steps = np.arange(1.0, limit, 1.0)
@@ -182,7 +187,11 @@ def _search(
     if arms is None:
         return distance, found
     hidden = arms[rows, cols]
-    return np.where(hidden, 0.0, distance), found | hidden
+    off_arm, on_person = along(arms, -1.0) < 0.5, along(alpha, -1.0) > 0.5
+    inside, gap = _first(off_arm & on_person), _first(off_arm & ~on_person)
+    covered = np.minimum(0.0, np.where(gap < inside, 0.0, BEHIND / metres) - inside)
+    covered = np.where(inside * metres < BESIDE, covered, 0.0)
+    return np.where(hidden, covered, distance), found | hidden
 
 
 def _first(flags: Array) -> Array:

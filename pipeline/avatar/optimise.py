@@ -17,6 +17,7 @@ from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.avatar.rim import SOFT
 from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
+from pipeline.perceive.matte import contrast
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
 from pipeline.render.backends import REPEATABLE, REPEATABLE_MASKS, pick_backend
 from pipeline.render.budget import PairBudget
@@ -30,6 +31,9 @@ LABELS_KEPT = 16
 SOLID, SOLID_ARM, SOLID_SOFT_ARM = 0.5, 0.75, 0.97
 """Opacity of the matte from which on a pixel teaches colour on white, see :class:`View`; arms turn most, and would show
 as a bright line what their rim had learnt from a half-transparent pixel, most of all in a much enlarged photo."""
+SOLID_ALIKE, ALIKE, AROUND = 0.97, 0.15, 0.03
+"""The same where person and ground differ by less than the second in every channel (a white rim would show before a
+dark wall, and the ground's colour does no harm), and how far around is compared, in parts of the picture's height."""
 SIGHT = 0.04
 """Share of a splat, of what it would cover alone, from which on its colour is learnt from the photo."""
 GREY = 0.91
@@ -119,16 +123,19 @@ def _turned(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def solid_pixels(
-    samples: Samples, camera: Camera, alpha: np.ndarray, arm_least: float = SOLID_ARM, reach: int = 7
-) -> np.ndarray:
-    """Pixels (H, W) bool that teach colour on white: above SOLID, within ``reach`` of an arm above ``arm_least``."""
+    samples: Samples, camera: Camera, alpha: np.ndarray, arm_least: float = SOLID_ARM, reach: int = 7,
+    alike: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Pixels (H, W) bool that teach colour on white: above SOLID, within ``reach`` of an arm above ``arm_least``, and
+    above SOLID_ALIKE where person and ground look ``alike`` (H, W) bool."""
     from scipy import ndimage
 
     mine = np.isin(samples.group, (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isin(samples.kind, (TIGHT, LOOSE))
     xy, _ = camera.project(samples.point[mine])
     arm = np.zeros(alpha.shape, bool)
     arm[tuple(np.clip(xy[:, ::-1].astype(int), 0, np.array(alpha.shape) - 1).T)] = True
-    return alpha > np.where(ndimage.binary_dilation(arm, np.ones((reach, reach))), arm_least, SOLID)
+    least = np.where(ndimage.binary_dilation(arm, np.ones((reach, reach))), arm_least, SOLID)
+    return alpha > (least if alike is None else np.where(alike, np.maximum(least, SOLID_ALIKE), least))
 
 
 def crop_view(
@@ -195,7 +202,8 @@ class GaussianStage:
         self.gap = self.start.dX - self._bary_dT(self.start.dT)
         self.laplacian = losses.NeighbourLaplacian(samples.neighbours, self.device)
         least = SOLID_SOFT_ARM if scene.enlarged > SOFT else SOLID_ARM
-        solid = solid_pixels(samples, scene.camera, scene.alpha, least)
+        alike = contrast(scene.alpha, scene.image, AROUND * len(scene.alpha)) < ALIKE
+        solid = solid_pixels(samples, scene.camera, scene.alpha, least, alike=alike)
         view = crop_view(scene.foreground, scene.alpha, scene.valid, scene.camera, params, solid)
         self.photo = view.to(self.device)
         self.posing = self._posing(params)

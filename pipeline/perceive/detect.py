@@ -233,8 +233,7 @@ class Detector:
             return None
         found = _rescaled(found, 1 / scale)
         if self.static:
-            found = self._agreed_pose(picture, found)
-            found = self._second_look(picture, found)
+            found = self._second_look(picture, self._agreed_pose(picture, found), found.pose)
         return _to_detections(found, picture.shape[1], picture.shape[0])
 
     def _run(self, name: str, image: Array) -> Any:
@@ -319,13 +318,14 @@ class Detector:
                 return faces
         return []
 
-    def _second_look(self, image: Array, found: _Found) -> _Found:
-        """Look closer at the face and the hands that the first look missed."""
+    def _second_look(self, image: Array, found: _Found, first: Array) -> _Found:
+        """Look closer at the face and the hands that the first look missed; ``first`` (33, 3) is another pose that
+        says where hands may be, since a few pixels decide whether one is found."""
         face = found.face if found.face is not None else self._closer_face(image, found.pose)
         hands = dict(found.hands)
         for side in ("left", "right"):
             if side not in hands and _worth_a_look(found.pose, side, image):
-                closer = self._closer_hand(image, found.pose, side)
+                closer = self._closer_hand(image, found.pose, side) or self._closer_hand(image, first, side)
                 if closer is not None:
                     hands[side] = closer
         return found._replace(face=face, hands=_without_doubles(hands, found.pose))

@@ -29,6 +29,10 @@ WORKING_SIDE = 1152
 """Larger pictures are matted at this long side and the matte is enlarged along the picture's edges."""
 FAST_SIDE = 512
 NETWORK_SIDE = 256
+DISTINCT = 0.25
+"""Difference in a channel from which on the person stands out from the ground."""
+UNDECIDED = 0.2
+"""How far half-transparent pixels may reach where the two are alike, relative to where they are distinct."""
 HAND_CHAINS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (0, 17, 18, 19, 20, 17, 13))
 LIMBS = ((11, 13), (13, 15), (12, 14), (14, 16), (23, 25), (25, 27), (27, 31), (24, 26), (26, 28), (28, 32))
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176)
@@ -151,7 +155,7 @@ class Matter:
         trimap = make_trimap(prior, detections, _grain(box))
         alpha, colors = np.zeros_like(prior), picture.astype(np.float32) / 255
         alpha[part] = solve_band(colors[part], trimap[part], prior[part], hair[part], _grain(box))
-        return _decided(_main_body(alpha, detections), hair, _grain(box))
+        return _decided(_main_body(alpha, detections), colors, hair, _grain(box))
 
     def _fused(self, picture: Array, detections: Detections | None) -> Array:
         """Several looks, averaged."""
@@ -337,17 +341,37 @@ def _hair_zone(detections: Detections | None, shape: tuple[int, ...]) -> Array:
     return canvas > 0
 
 
-def _decided(alpha: Array, hair: Array, grain: float) -> Array:
-    """No ghosts: half-transparent pixels are allowed near the outline only, and a little further out in the hair."""
+def _decided(alpha: Array, colors: Array, hair: Array, grain: float) -> Array:
+    """No ghosts: half-transparent pixels are allowed near the outline only, and a little further out in the hair; less
+    so where person and ground look alike (dark hair before a dark wall): there, half-transparent means undecided."""
     person = (alpha > 0.5).astype(np.uint8)
     if not person.any() or person.all():
         return alpha
     outside = cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
     inside = cv2.distanceTransform(person, cv2.DIST_L2, 5)
     reach = cv2.blur(np.where(hair, 7.0, 2.5).astype(np.float32) * grain, (31, 31))
+    alike = np.clip(2 - 2 * contrast(alpha, colors, 14 * grain) / DISTINCT, 0, 1)
+    reach *= 1 - (1 - UNDECIDED) * alike
     highest = np.clip(2 - 2 * outside / reach, 0, 1)
     lowest = np.clip(2 * inside / reach - 1, 0, 1)
     return np.clip(alpha, lowest, highest)
+
+
+def contrast(alpha: Array, colors: Array, sigma: float) -> Array:
+    """How much the person and the ground differ around every pixel.
+
+    Args:
+        alpha: (H, W) matte. colors: (H, W, 3) in 0..1. sigma: how far around, in pixels.
+
+    Returns:
+        (H, W) largest difference per channel, 0..1.
+    """
+    means = []
+    for known in (alpha > 0.95, alpha < 0.05):
+        weight = known.astype(np.float32)[..., None]
+        total = cv2.GaussianBlur(colors * weight, (0, 0), sigma)
+        means.append(total / np.maximum(cv2.GaussianBlur(weight, (0, 0), sigma)[..., None], 1e-4))
+    return np.abs(means[0] - means[1]).max(-1)
 
 
 def _sure_limbs(detections: Detections, prior: Array) -> tuple[Array, Array]:

@@ -16,8 +16,8 @@ from pipeline.perceive.drawn import is_drawn
 from pipeline.perceive.matte import matte
 from pipeline.perceive.people import count_people
 from pipeline.perceive.register import RegisterConfig, Registration, register
-from pipeline.perceive.report import check_detections, make_report, not_visible, part_errors
-from pipeline.perceive.targets import Targets, build_targets
+from pipeline.perceive.report import check_detections, crouches, make_report, not_visible, part_errors
+from pipeline.perceive.targets import BEHIND_HAND, Targets, build_targets
 from pipeline.render import rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera, Detections, Observation, PipelineError
 
@@ -116,6 +116,24 @@ def posed_vertices(body: BodyModel, params: BodyParams) -> Array:
         return body(**fields).vertices[0].numpy()
 
 
+def torso_covered(body: BodyModel, vertices: Array, camera: Camera) -> float:
+    """Share of the torso that arms hide from the camera; ``vertices`` (V, 3) are the posed mesh."""
+    import torch
+
+    def on(*names: str) -> Array:
+        region = np.any([np.asarray(body.regions[name], bool) for name in names if name in body.regions], axis=0)
+        return region[faces].all(1)
+
+    def front(kept: Array) -> Array:
+        return np.asarray(rasterize_mesh(torch.as_tensor(vertices), torch.as_tensor(faces[kept]), camera).face)
+
+    faces = np.asarray(body.faces)
+    torso, arms = on("torso"), on("left_arm", "right_arm", "left_hand", "right_hand")
+    shown, kept = front(torso) >= 0, torso | arms
+    hidden = shown & (arms & ~torso)[kept][np.maximum(front(kept), 0)]
+    return float(hidden.sum() / max(shown.sum(), 1))
+
+
 def observe(
     crop: Array, alpha: Array, valid: Array, camera: Camera, detections: Detections, targets: Targets,
     registration: Registration, index: int, body: BodyModel, source_hash: str,
@@ -135,7 +153,11 @@ def observe(
     )  # fmt: skip
     errors = part_errors(single, frame, person_height_pixels(body, single, camera))
     face_pixels = float(np.ptp(frame.points[0, T.FACE, 1].numpy()))
-    report = make_report(errors, overlap, not_visible(frame), face_pixels)
+    face_covered = float((frame.weights[0, T.FACE] == BEHIND_HAND).float().mean())
+    report = make_report(
+        errors, overlap, not_visible(frame), face_pixels, face_covered, torso_covered(body, vertices, camera),
+        crouches(detections.pose),
+    )  # fmt: skip
     return Observation(
         crop, alpha, camera, params, registration.state["arkit"][index], detections, report, source_hash, valid
     )

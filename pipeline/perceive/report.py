@@ -16,6 +16,13 @@ MAX_FACE_ERROR, MAX_BODY_ERROR, MAX_HAND_ERROR = 1.2, 5.0, 3.0
 """Largest mean reprojection error per part, percent of the person's height."""
 MIN_OVERLAP = 0.55
 """Smallest intersection over union of matte and naked body; hair and clothes keep it well under 1."""
+MAX_FACE_COVERED = 0.12
+"""Largest share of the face behind a hand: the fingers would stay on the cheek when the hand moves."""
+TORSO_COVERED = 0.22
+"""Share of the torso behind arms from which on the report says that it will be guessed."""
+
+SURE = 0.8
+"""Visibility from which on a knee or a hip is well seen."""
 
 _PARTS = {
     "left hand": T.LEFT_HAND,
@@ -84,10 +91,27 @@ def not_visible(targets: Targets) -> tuple[str, ...]:
     return (*missing, "back of the head and body")
 
 
-def make_report(errors: dict[str, Array], overlap: float, missing: tuple[str, ...], face_pixels: float) -> FitReport:
-    """Turn the numbers of one photo into a verdict, a sentence and hints."""
+def crouches(pose: Array) -> bool:
+    """Whether a well seen knee of MediaPipe's pose (33, 3) is above the hip: most of the front is hidden then."""
+    return any(
+        min(pose[knee, 2], pose[hip, 2]) > SURE and pose[knee, 1] < pose[hip, 1] for hip, knee in ((23, 25), (24, 26))
+    )
+
+
+def make_report(
+    errors: dict[str, Array], overlap: float, missing: tuple[str, ...], face_pixels: float, face_covered: float = 0.0,
+    torso_covered: float = 0.0, crouching: bool = False,
+) -> FitReport:  # fmt: skip
+    """Turn the numbers of one photo into a verdict, a sentence and hints.
+
+    Args:
+        errors: from :func:`part_errors`. overlap: of matte and mesh, 0..1. missing: from :func:`not_visible`.
+        face_pixels: height of the face. face_covered, torso_covered: shares behind hands and behind arms, 0..1.
+        crouching: from :func:`crouches`.
+    """
     metrics = {f"error_{k}_percent": round(float(v[0]), 3) for k, v in errors.items() if not np.isnan(v[0])}
     metrics |= {"matte_overlap_iou": round(overlap, 3), "face_height_pixels": round(face_pixels, 1)}
+    metrics |= {"face_covered": round(face_covered, 3), "torso_covered": round(torso_covered, 3)}
     problems, hints = [], []
     if metrics.get("error_face_percent", 99.0) > MAX_FACE_ERROR:
         problems.append("the face could not be aligned")
@@ -95,6 +119,12 @@ def make_report(errors: dict[str, Array], overlap: float, missing: tuple[str, ..
     if metrics.get("error_body_percent", 0.0) > MAX_BODY_ERROR:
         problems.append("the body pose could not be aligned")
         hints.append("Use a photo with a simple pose: standing or sitting upright, limbs not hidden behind things.")
+    if face_covered > MAX_FACE_COVERED:
+        problems.append("a hand covers part of the face")
+        hints.append("Use a photo with both hands away from the face.")
+    if crouching:
+        problems.append("the person crouches")
+        hints.append("Use a photo of a person who stands or sits upright.")
     if overlap < MIN_OVERLAP:
         problems.append("the outline of the person does not match the body")
         hints.append("Use a photo with a plain background, without large bags, umbrellas or other people.")
@@ -103,6 +133,8 @@ def make_report(errors: dict[str, Array], overlap: float, missing: tuple[str, ..
             hints.append(f"The {side} hand is aligned poorly; a photo with the hand open and in view is better.")
         if f"{side} hand" in missing:
             hints.append(f"The {side} hand is not visible and will be guessed.")
+    if torso_covered > TORSO_COVERED:
+        hints.append("The arms cover part of the body, which will be guessed; arms at the sides are better.")
     if face_pixels < 80:
         hints.append("The face is small; a closer or larger photo gives a sharper one.")
     accepted = not problems

@@ -39,6 +39,10 @@ FACE_CONTOUR = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152),
     *(148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
+FLESH = 1.25
+"""A hand's outline relative to that of its joints."""
+BEHIND_HAND = 0.05
+"""Weight of a facial landmark behind a hand."""
 IRISES = tuple(range(468, 478))
 
 
@@ -98,6 +102,23 @@ def _box_iou(a: Array, b: Array) -> float:
     return float(inter / max(union, 1e-6))
 
 
+def behind_hand(points: Array, hand: Array | None) -> Array:
+    """Which points (n, 2+) lie within the outline of a hand (21, 2+) and a little around it, (n,) bool.
+
+    A face mesh goes on behind a hand, but what it says of lips and lids there is invented.
+    """
+    if hand is None:
+        return np.zeros(len(points), bool)
+    import cv2
+
+    middle = hand[:, :2].mean(0)
+    hull = cv2.convexHull((middle + FLESH * (hand[:, :2] - middle)).astype(np.float32))[:, 0]
+    edges = np.roll(hull, -1, 0) - hull
+    gap = points[:, None, :2] - hull
+    side = edges[:, 0] * gap[..., 1] - edges[:, 1] * gap[..., 0]
+    return (side >= 0).all(1) | (side <= 0).all(1)
+
+
 def _unit(v: Array) -> Array:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
@@ -140,6 +161,8 @@ def build_targets(frames: Sequence[Detections | None], width: int, height: int) 
         found[f] = det.face is not None, det.left_hand is not None, det.right_hand is not None
         if det.face is not None:
             points[f, FACE], weights[f, FACE] = det.face[:, :2], 1.0
+            hidden = behind_hand(det.face, det.left_hand) | behind_hand(det.face, det.right_hand)
+            weights[f, FACE][hidden] = BEHIND_HAND
         for side, (hand, score, where) in enumerate(
             ((det.left_hand, det.left_hand_score, LEFT_HAND), (det.right_hand, det.right_hand_score, RIGHT_HAND))
         ):
