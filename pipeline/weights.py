@@ -26,7 +26,7 @@ class WeightFile:
 
     Attributes:
         path: inside the repository.
-        sha256: hex, or None where not known.
+        sha256: hex, whole or its beginning (PyTorch's file names carry 8 digits), or None where not known.
     """
 
     path: str
@@ -121,12 +121,19 @@ class Weight:
             return "wrong"
         return "partial" if self.cache.is_dir() and any(self.cache.rglob("*.part")) else "absent"
 
+    @property
+    def checked(self) -> bool:
+        """Whether every file has a checksum in this table, which pins its content whatever the revision."""
+        return bool(self.files) and all(file.sha256 for file in self.files)
+
     def pin(self) -> str:
         """Which version a fetch takes, in words."""
         if not self.source:
             return ""
         if self.revision:
             return f"pinned to {self.revision}"
+        if self.checked:
+            return "pinned by checksum"
         commit = self.record().get("commit")
         return f"kept to {commit}, recorded by the first fetch" if commit else "not pinned; the first fetch records it"
 
@@ -143,7 +150,7 @@ class Weight:
             "name": self.name, "repo": self.source, "files": [f.path for f in self.files],
             "megabytes": self.megabytes, "licence": self.licence, "commercial": self.commercial, "gated": self.gated,
             "gives": self.gives, "used": self.used, "revision": self.revision or self.record().get("commit"),
-            "pinned": self.revision is not None,
+            "pinned": self.revision is not None or self.checked,
             "state": self.state(), "how": self.how(),
         }  # fmt: skip
 
@@ -240,7 +247,7 @@ _TABLE = (
     Weight(
         name="lpips-vgg",
         repo="chaofengc/IQA-PyTorch-Weights",
-        files=(WeightFile("LPIPS_v0.1_vgg-a78928a0.pth"),),
+        files=(WeightFile("LPIPS_v0.1_vgg-a78928a0.pth", "a78928a0"),),
         megabytes=0.01,
         licence="BSD-2-Clause (the LPIPS authors'); the repository that mirrors them states CC-BY-NC-SA-4.0",
         commercial=None,

@@ -40,9 +40,10 @@ def test_every_entry_says_what_it_is():
     for weight in WEIGHTS.values():
         assert weight.licence and weight.gives and weight.how()
         assert weight.revision is None or re.fullmatch(r"[0-9a-f]{40}", weight.revision)
-        assert all(f.sha256 is None or re.fullmatch(r"[0-9a-f]{64}", f.sha256) for f in weight.files)
+        assert all(f.sha256 is None or re.fullmatch(r"[0-9a-f]{8}([0-9a-f]{56})?", f.sha256) for f in weight.files)
         json.dumps(weight.to_json())
     assert WEIGHTS["portrait4d-v2"].pin().startswith(("not pinned", "kept to"))
+    assert WEIGHTS["mimicmotion"].pin() == WEIGHTS["lpips-vgg"].pin() == "pinned by checksum"
     assert WEIGHTS["dwpose"].pin().startswith("pinned to f7c16a3d") and WEIGHTS["smplx"].pin() == ""
     assert WEIGHTS["svd-xt-1.1"].pin() == "pinned to 043843887ccd51926e3efed36270444a838e7861"
     assert all(any(f.sha256 for f in WEIGHTS[name].files) for name in ("mimicmotion", "svd-xt-1.1", "dwpose"))
@@ -150,6 +151,9 @@ def test_wrong_checksum_is_thrown_away(server):
     pinned = dataclasses.replace(PART, files=(WeightFile("big.safetensors", "0" * 64),))
     with pytest.raises(PipelineError, match="not 000000000000"):
         hub.fetch(pinned)
+    begins = hashlib.sha256(server.files["big.safetensors"]).hexdigest()[:8]
+    hub.fetch(dataclasses.replace(PART, files=(WeightFile("big.safetensors", begins),)))
+    assert PART.cache.joinpath("big.safetensors").is_file()
 
 
 def test_files_that_change_on_the_hub_are_noticed(server):
