@@ -1,7 +1,7 @@
 """Several looks at one photo, at other sizes and in the mirror: where they agree is more trustworthy than any of them.
 
 A pose network's answer for a limb in wide clothes or at the picture's edge can move by a quarter of the shoulders'
-width when the picture is shown a little larger. The median of a few looks stays.
+width when the picture is shown a little larger. The median of a few looks stays, and outvotes a first look far from it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ SAME_PERSON = 0.35
 """Median distance over all keypoints from the first look, in shoulder scales, beyond which a look saw somebody else."""
 AGREE = 0.3
 """Median distance of the looks from their median, in shoulder scales, beyond which a keypoint has no consensus."""
+OUTVOTED = 0.06
+"""Distance of the first look from the median, in shoulder scales, beyond which the median takes its place."""
 DOUBTED = 0.5
 """Factor on the visibility of such a keypoint."""
 MIRRORED = (0, 4, 5, 6, 1, 2, 3, 8, 7, 10, 9, *(i + 1 if i % 2 else i - 1 for i in range(11, 33)))
@@ -57,13 +59,13 @@ def unmirrored(found: Look, width: int) -> Look:
 
 
 def consensus(first: Look, others: list[Look], scale: float) -> Look:
-    """Median of all looks at the same person, keypoint by keypoint.
+    """What most looks at the same person say, keypoint by keypoint: the first, or the median where that is far off.
 
     Args:
         first: the look that counts where there is no agreement. scale: a body length in pixels.
 
     Returns:
-        Look, float32. Visibility is the median too, less where there is no agreement (:data:`DOUBTED`).
+        Look, float32. Visibility comes with it, less where there is no agreement (:data:`DOUBTED`).
     """
     near = [
         other for other in others
@@ -75,6 +77,9 @@ def consensus(first: Look, others: list[Look], scale: float) -> Look:
     pose, world = np.median(poses, axis=0), np.median(worlds, axis=0)
     spread = np.median(np.linalg.norm(poses[..., :2] - pose[:, :2], axis=-1), axis=0)
     agreed = (spread < AGREE * scale)[:, None]
+    gap = np.linalg.norm(first.pose[:, :2] - pose[:, :2], axis=1)
+    close = (gap < OUTVOTED * scale)[:, None]  # video is seen by that first look alone: its small biases are to stay
+    pose, world = np.where(close, first.pose, pose), np.where(close, first.world, world)
     doubted = first.pose * np.array([1, 1, DOUBTED], np.float32)
     pose, world = np.where(agreed, pose, doubted), np.where(agreed, world, first.world)
     return Look(pose.astype(np.float32), world.astype(np.float32))
