@@ -24,7 +24,7 @@ LABEL_STEP = 2000
 
 
 FOOTAGE_STEPS, FOOTAGE_RATE = 4, 5e-4
-"""Steps added per filmed label, and the learning rate of dX and dT in short schedules that have some."""
+"""Steps added per filmed label, and in short schedules the learning rate of the shape that these correct."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,13 @@ class FitConfig:
         label_start: share of ``steps`` after which L_diff enters (step 2000 of the full schedule, section 3.4).
         label_seen: share of a generated label's gradient that reaches Gaussians that the photo shows. 1 is the paper's;
             we let the photo rule where it can see (docs/ablation.md).
+        filmed_weight: what a filmed label counts against the photo, which is in every step. More teaches other poses
+            better and costs the photo's own view (docs/labels.md).
         lambda_*: loss weights, see the module text [lambda_normal, lambda_M, lambda_MGC, lambda_lap, lambda_LPIPS,
             lambda_RGB, lambda_SSIM, lambda_alpha; section 3.4].
         adam_betas: (0.9, 0.999) [section 3.4].
         lr_offsets: learning rate of dX and dT, 1e-4 [section 3.4].
+        lr_shape: that of the shape which filmed labels correct, see :mod:`pipeline.avatar.shape_field` (ours).
         lr_rgb, lr_log_scale: those of the reference 3DGS (feature 2.5e-3 in spherical-harmonic units, which is
             2.5e-3 * 0.282 per unit of colour: raised here because a fit of tens of steps replaces one of 30,000).
         max_dT: bound of the mesh field in metres (clothes and hair).
@@ -67,6 +70,7 @@ class FitConfig:
     steps: int = 110
     label_start: float = LABEL_STEP / STEPS["full"]
     label_seen: float = 0.1
+    filmed_weight: float = 2.0
     lambda_normal: float = 1e-2
     lambda_M: float = 1e-1
     lambda_MGC: float = 1e2
@@ -77,6 +81,7 @@ class FitConfig:
     lambda_alpha: float = 4e-1
     adam_betas: tuple[float, float] = (0.9, 0.999)
     lr_offsets: float = 1e-4
+    lr_shape: float = 1e-4
     lr_rgb: float = 2.5e-2
     lr_log_scale: float = 5e-3
     max_dT: float = 0.08
@@ -94,12 +99,12 @@ class FitConfig:
 
     def for_footage(self, count: int) -> FitConfig:
         """The settings where ``count`` filmed labels teach too: each gets a few steps more, and in the short schedules
-        the offsets move faster, because outlines seen in other poses lie centimetres apart (docs/labels.md)."""
+        the shape moves faster, because outlines seen in other poses lie centimetres apart (docs/labels.md)."""
         if not count:
             return self
         steps = self.steps + FOOTAGE_STEPS * count
-        rate = FOOTAGE_RATE if self.steps < STEPS["full"] else self.lr_offsets
-        return self.replace(steps=steps, label_start=self.label_start * self.steps / steps, lr_offsets=rate)
+        rate = FOOTAGE_RATE if self.steps < STEPS["full"] else self.lr_shape
+        return self.replace(steps=steps, label_start=self.label_start * self.steps / steps, lr_shape=rate)
 
     def replace(self, **changes: object) -> FitConfig:
         """A copy with some fields exchanged."""

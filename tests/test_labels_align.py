@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.labels.align import Aligner, CutOut, choose_anchors, outline
-from pipeline.labels.steady import steady_matte
+from pipeline.labels.steady import shared_ground, steady_matte
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.register import Registration, project
 from pipeline.puppet import Puppet
@@ -92,3 +92,42 @@ def test_matte_keeps_still_where_the_picture_does():
     assert steady[87:93, 47:53].min() > 0.85, "where the picture changed, the frame's own matte decides"
     moved = np.clip(crop.astype(int) + 60, 0, 255).astype(np.uint8)
     assert np.array_equal(steady_matte(wavering, moved, photo, known), wavering)
+
+
+def speckled(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """A ground with corners to match, (height, width, 3) in 0..1."""
+    import cv2
+
+    small = rng.random((height // 8, width // 8, 3)).astype(np.float32)
+    return cv2.GaussianBlur(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), (0, 0), 1.5)
+
+
+def test_photo_of_the_same_camera_is_found_and_laid_over_the_frames():
+    import cv2
+
+    rng = np.random.default_rng(0)
+    photo = speckled(rng, 320, 180)
+    known = np.zeros((320, 180), np.float32)
+    known[120:300, 60:120] = 1
+    photo[known > 0] = (0.8, 0.6, 0.5)
+    move = np.float32([[1.25, 0, -20], [0, 1.25, -30]])  # another window on the same scene
+    crop = (cv2.warpAffine(photo, move, (180, 320)) * 255).astype(np.uint8)
+    person = cv2.warpAffine(known, move, (180, 320))
+    chair = person.copy()
+    chair[200:300, 10:40] = 0.9
+    ground = shared_ground(photo, known, crop, chair)
+    assert ground is not None
+    steady = ground.steady(chair, crop)
+    assert steady[210:290, 15:35].mean() < 0.1 and steady[180:280, 80:110].min() > 0.95
+    same = (photo * 255).astype(np.uint8)
+    assert shared_ground(photo, known, same, known).image is photo, "nothing is moved where nothing has to be"
+
+
+def test_photo_of_another_place_steadies_nothing():
+    photo, other = (speckled(np.random.default_rng(seed), 320, 180) for seed in (0, 1))
+    known = np.zeros((320, 180), np.float32)
+    known[120:300, 60:120] = 1
+    crop = (other * 255).astype(np.uint8)
+    assert shared_ground(photo, known, crop, known) is None
+    plain = np.full_like(crop, 200)
+    assert shared_ground(photo, known, plain, known) is None, "no corners at all"

@@ -15,6 +15,7 @@ from pipeline.avatar import losses, model
 from pipeline.avatar.attach import LID, LOOSE, TIGHT, Samples
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.avatar.rim import SOFT
+from pipeline.avatar.shape_field import ShapeField
 from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
 from pipeline.perceive.matte import contrast
@@ -212,6 +213,8 @@ class GaussianStage:
         if not labels:  # nothing shows the folded lids
             self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.label_views: dict[int, tuple[View, Posing]] = {}
+        filmed = any(label.filmed for label in self.labels)
+        self.shape = ShapeField(np.asarray(body.faces), len(dT), self.device) if filmed else None
         self.turn = np.random.default_rng(config.seed).permutation(len(self.labels))
         self._prepare_mesh()
 
@@ -244,6 +247,8 @@ class GaussianStage:
             {"params": [f.log_scale], "lr": c.lr_log_scale},
             {"params": [f.rgb], "lr": c.lr_rgb},
         ]
+        if self.shape is not None:
+            groups.append({"params": [self.shape.raw], "lr": c.lr_shape})
         return torch.optim.Adam(groups, betas=c.adam_betas, fused=self.device.type == "cuda")
 
     def resume(self, fields: Fields, done: int) -> None:
@@ -251,6 +256,8 @@ class GaussianStage:
         with torch.no_grad():
             for mine, reached in zip(vars(self.fields).values(), vars(fields).values(), strict=True):
                 mine.copy_(reached)
+            if self.shape is not None:  # it is in the fields that were reached
+                self.shape.raw.zero_()
         self.done = done
 
     def picture(self) -> np.ndarray | None:
@@ -264,7 +271,15 @@ class GaussianStage:
 
     def reached(self) -> Fields:
         """A copy of the fields as they are now, on the CPU."""
-        return Fields(*(x.detach().to("cpu", copy=True) for x in vars(self.fields).values()))
+        return Fields(*(x.detach().to("cpu", copy=True) for x in vars(self.shaped()).values()))
+
+    def shaped(self) -> Fields:
+        """The fields with the shared correction of the shape."""
+        if self.shape is None:
+            return self.fields
+        offsets = self.shape()
+        f = self.fields
+        return replace(f, dX=f.dX + self._bary_dT(offsets), dT=f.dT + offsets)
 
     def run(self, tick: Callable[[float], None]) -> Fields:
         """Optimise until ``config.steps`` steps are done; ``tick`` hears the share done and may raise to cancel.
@@ -327,7 +342,7 @@ class GaussianStage:
         """L_S (Eq. 10)."""
         c = self.config
         photo = self.photo
-        f = self.fields
+        f = self.shaped()
         if self.labels:  # only labels teach the colour of unfolded lids
             f = replace(f, rgb=torch.lerp(f.rgb.detach(), f.rgb, self.free))
         image, alpha = self.draw(self.posing, photo, f)
@@ -349,7 +364,7 @@ class GaussianStage:
         from pipeline.render import mesh_mask
 
         c = self.config
-        vertices = self.posing.mesh(self.fields.dT)
+        vertices = self.posing.mesh(self.shaped().dT)
         bent = losses.normal_consistency(vertices, self.faces, self.pairs, self.creases)
         mask = mesh_mask(vertices, np.asarray(self.body.faces), self.photo.camera, backend=self.mask_rasteriser)
         return c.lambda_normal * bent + c.lambda_M * losses.mask_loss(mask * self.photo.valid, self.photo.alpha)
@@ -363,7 +378,8 @@ class GaussianStage:
         """
         which = int(self.turn[step % len(self.turn)])
         label, (view, posing) = self.labels[which], self._label_view(which)
-        image, alpha = self.draw(posing, view, self.fields if label.filmed else self.fields.damped(self.teachable))
+        fields = self.shaped()
+        image, alpha = self.draw(posing, view, fields if label.filmed else fields.damped(self.teachable))
         mixed = (view.alpha > 0.1) & (view.alpha < 0.9) & label.filmed
         image = torch.lerp(view.target, image, (view.valid * ~mixed)[..., None])
         c, weight = self.config, view.alpha * view.valid
@@ -371,7 +387,7 @@ class GaussianStage:
         if label.filmed:
             alpha = torch.lerp(view.alpha, alpha, view.valid)
             l1, ssim, mask = losses.photo_losses(image, alpha, view.target, view.alpha)
-            loss = loss + c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask
+            loss = c.filmed_weight * (loss + c.lambda_RGB * l1 + c.lambda_SSIM * ssim + c.lambda_alpha * mask)
         return label.confidence * loss
 
     def _label_view(self, which: int) -> tuple[View, Posing]:

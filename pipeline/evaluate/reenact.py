@@ -119,8 +119,7 @@ def reenact(
     """
     from pipeline.avatar import fit
     from pipeline.config import FitConfig
-    from pipeline.labels.align import cut_outs, follow
-    from pipeline.perceive.track import detect_video, track_video
+    from pipeline.perceive.track import detect_video
 
     clock = Clock()
     detections = detect_video(video, max_seconds=max_seconds, progress=progress)
@@ -129,12 +128,7 @@ def reenact(
     clock.lap("perceive")
     avatar = fit(observation, body, config=FitConfig.preset(quality, seed), progress=progress)  # type: ignore[arg-type]
     clock.lap("fit")
-    photo = dataclasses.replace(observation, params=avatar.params)
-    tracked = track_video(
-        detections, body, window=window, betas=photo.params.betas, reference=photo, dense=False, progress=progress
-    )
-    frames = cut_outs(detections, window, photo, progress)
-    tracked = follow(tracked, avatar, photo, frames, progress)
+    tracked = driven(avatar, observation, window, detections, progress)
     clock.lap("track")
     made = {
         "video": Path(video).name,
@@ -149,6 +143,25 @@ def reenact(
     }
     scene = Scene(avatar, observation, window, tracked, detections, source)
     return _write(Path(out), Path(video), made, scene, progress, clock)
+
+
+def driven(
+    avatar: Avatar, observation: Observation, window: CropWindow, detections: VideoDetections, progress: Progress
+) -> TrackResult:
+    """The video's motion: tracked with the photo's shape, then moved until the drawn avatar and the frames agree.
+
+    Args:
+        avatar: fitted to ``observation``, the photo. window: what was cut out for it. detections: of the video.
+        progress: called with a stage and the share of it done.
+    """
+    from pipeline.labels.align import cut_outs, follow
+    from pipeline.perceive.track import track_video
+
+    photo, body = dataclasses.replace(observation, params=avatar.params), avatar.body
+    tracked = track_video(
+        detections, body, window=window, betas=photo.params.betas, reference=photo, dense=False, progress=progress
+    )
+    return follow(tracked, avatar, photo, cut_outs(detections, window, photo, progress), progress)
 
 
 class Clock:

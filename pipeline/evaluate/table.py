@@ -21,7 +21,10 @@ from pipeline.types import PipelineError
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
     from pipeline.evaluate.reenact import Layer, Scene
+    from pipeline.perceive.crop import CropWindow
+    from pipeline.perceive.track import VideoDetections
     from pipeline.perceptual import Lpips
+    from pipeline.types import Observation
 
 FPS = 30.0
 """Frames per second of the protocol (section 4.1)."""
@@ -39,7 +42,8 @@ NO_SOFT = {"lambda_normal": 0.0, "lambda_M": 0.0, "lambda_MGC": 0.0}
 OURS = ("one photo, no soft constraints, no labels", "one photo", "one photo and labels (full)")
 PROTOCOL = (
     "Self-driven: one frame makes the avatar, the video's own tracked motion drives it (shape fixed, pose and "
-    "expression from the frames; nothing is fitted to what is scored), every other frame is compared. 9:16 window "
+    "expression from the frames, aligned with the avatar of one photo, the same for all rows; no appearance is fitted "
+    "to what is scored), every other frame is compared. 9:16 window "
     f"around the person, {FPS:.0f} FPS, person on white in both pictures, whole frame; means over frames, then over "
     "subjects. The published rows are on ActorsHQ and Casual Conversations, whose subjects and frames the paper does "
     "not list: compare orders of magnitude unless yours are the same."
@@ -107,45 +111,45 @@ def score_subject(
     from dataclasses import replace
 
     from pipeline.avatar import fit
+    from pipeline.evaluate.reenact import Scene, driven
     from pipeline.labels.gather import open_labels
 
     with driving_video(subject) as video:
-        scene = prepare(subject, video, body, max_seconds, progress)
+        detections, source, photo, window = prepare(subject, video, body, max_seconds, progress)
         config = FitConfig.preset(quality, seed)  # type: ignore[arg-type]
+        plain = fit(photo, body, config=config, progress=progress)
+        scene = Scene(plain, photo, window, driven(plain, photo, window, detections, progress), detections, source)
+        out = {OURS[1]: score_scene(scene, video, lpips)}
         plans: list[tuple[str, FitConfig, list[Any]]] = [(OURS[0], config.replace(**NO_SOFT), [])]
-        plans.append((OURS[1], config, []))
         if subject.labels:
-            plans.append((OURS[2], config, open_labels(subject.labels, scene.photo)))
-        out = {}
+            plans.append((OURS[2], config, open_labels(subject.labels, photo)))
         for name, settings, labels in plans:
-            avatar = fit(scene.photo, body, labels, settings, progress)  # type: ignore[arg-type]
+            avatar = fit(photo, body, labels, settings, progress)
             out[name] = score_scene(replace(scene, avatar=avatar), video, lpips)
     return out
 
 
-def prepare(subject: Subject, video: Path, body: BodyModel, max_seconds: float, progress: Progress) -> Scene:
-    """Detect, find or open the photo, and track; the scene has no avatar yet."""
-    from pipeline.evaluate.reenact import Scene, find_photo, photo_window
+def prepare(
+    subject: Subject, video: Path, body: BodyModel, max_seconds: float, progress: Progress
+) -> tuple[VideoDetections, int, Observation, CropWindow]:
+    """Detect, find or open the photo: the video's detections, the photo's frame number (-1 if it is none), the photo
+    understood, and its window."""
+    from pipeline.evaluate.reenact import find_photo, photo_window
     from pipeline.media import load_photo
     from pipeline.perceive import perceive
-    from pipeline.perceive.track import detect_video, track_video
+    from pipeline.perceive.track import detect_video
 
     detections = detect_video(video, max_seconds=max_seconds, progress=progress)
     if subject.photo is None:
-        source, observation, window = find_photo(video, detections, body, max_seconds)
-    else:
-        image = load_photo(subject.photo)
-        if image.shape[:2] != (detections.height, detections.width):
-            raise PipelineError(
-                f"The photo of {subject.name} is {image.shape[1]}x{image.shape[0]}, its driving frames are "
-                f"{detections.width}x{detections.height}; use a frame of the same camera as the photo."
-            )
-        source, observation = -1, perceive(image, body)
-        window = photo_window(observation)
-    tracked = track_video(
-        detections, body, window=window, betas=observation.params.betas, reference=observation, progress=progress
-    )
-    return Scene(None, observation, window, tracked, detections, source)  # type: ignore[arg-type]
+        return detections, *find_photo(video, detections, body, max_seconds)
+    image = load_photo(subject.photo)
+    if image.shape[:2] != (detections.height, detections.width):
+        raise PipelineError(
+            f"The photo of {subject.name} is {image.shape[1]}x{image.shape[0]}, its driving frames are "
+            f"{detections.width}x{detections.height}; use a frame of the same camera as the photo."
+        )
+    observation = perceive(image, body)
+    return detections, -1, observation, photo_window(observation)
 
 
 def score_scene(scene: Scene, video: Path, lpips: Lpips | None, every: int = 1) -> dict[str, float]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from pipeline.body import BodyModel
 from pipeline.labels.align import HEIGHT, CutOut, agree
+from pipeline.labels.steady import UNKNOWN, shared_ground
 from pipeline.media import from_uint8, load_photo, to_uint8
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.dense import DenseTargets
@@ -157,7 +158,7 @@ def sightings_of(
                 inside.append(None if seen is None else crop_detections(seen, tracked.window))
     kept = kept[: len(crops)]
     registration, targets = tracked.registration.select(kept), tracked.targets.select(kept)
-    return _sightings(crops, inside, targets, registration, tracked.camera, body, known, progress)
+    return _sightings(crops, inside, targets, registration, tracked.camera, body, known, progress, at_rest=True)
 
 
 def seen_in_pictures(
@@ -191,11 +192,13 @@ def seen_in_pictures(
 def _sightings(
     crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], targets: Targets,
     registration: Registration, camera: Camera, body: BodyModel, known: Known | None, progress: Progress | None,
+    at_rest: bool = False,
 ) -> list[Sighting | None]:  # fmt: skip
-    """Registered frames, first aligned with what is known of the person."""
+    """Registered frames, first aligned with what is known of the person; ``at_rest``: one camera filmed them."""
     mattes: Sequence[Array | None] = [None] * len(crops)
     if known is not None:
-        registration, mattes = _agree(crops, inside, targets, registration, camera, known, progress)
+        mattes = _mattes(crops, inside, known.photo if at_rest else None, progress)
+        registration = _agree(crops, mattes, targets, registration, camera, known, progress)
     errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
     return [
         _sighting(*crop, seen, camera, registration.frame(f), errors, f, matte)
@@ -203,29 +206,46 @@ def _sightings(
     ]
 
 
+def _mattes(
+    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], photo: Observation | None,
+    progress: Progress | None,
+) -> list[Array]:  # fmt: skip
+    """Mattes of the frames (H, W); where ``photo`` was taken by their camera from the same place, it steadies them."""
+    tell = progress or (lambda stage, share: None)
+    mattes = []
+    with Matter() as matter:
+        for k, ((crop, valid), seen) in enumerate(zip(crops, inside, strict=True)):
+            mattes.append(matter.matte(crop, seen, "fast", valid))
+            tell("footage: matte", (k + 1) / len(crops))
+    if photo is None:
+        return mattes
+    known = photo.alpha if photo.valid is None else np.where(photo.valid, photo.alpha, UNKNOWN).astype(np.float32)
+    middle = len(crops) // 2
+    ground = shared_ground(photo.image, known, crops[middle][0], mattes[middle])
+    if ground is None:
+        return mattes
+    return [ground.steady(alpha, crop) for alpha, (crop, _) in zip(mattes, crops, strict=True)]
+
+
 def _agree(
-    crops: Sequence[tuple[Array, Array]], inside: Sequence[Detections | None], targets: Targets,
-    registration: Registration, camera: Camera, known: Known, progress: Progress | None,
-) -> tuple[Registration, list[Array]]:  # fmt: skip
-    """Move the bodies of single frames until the drawn avatar agrees with them; also the frames' mattes."""
+    crops: Sequence[tuple[Array, Array]], mattes: Sequence[Array], targets: Targets, registration: Registration,
+    camera: Camera, known: Known, progress: Progress | None,
+) -> Registration:  # fmt: skip
+    """Move the bodies of single frames until the drawn avatar agrees with them."""
     import cv2
 
     tell = progress or (lambda stage, share: None)
     size = round(HEIGHT * camera.width / camera.height), HEIGHT
-    frames, mattes = [], []
-    with Matter() as matter:
-        for k, ((crop, valid), seen) in enumerate(zip(crops, inside, strict=True)):
-            mattes.append(matter.matte(crop, seen, "fast", valid))
-            small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (crop, mattes[-1], valid.astype("u1")))
-            image, alpha, inner = small
-            frames.append(CutOut.of(image, alpha, inner > 0))
-            tell("footage: matte", (k + 1) / len(crops))
+    frames = []
+    for (crop, valid), own in zip(crops, mattes, strict=True):
+        small = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (crop, own, valid.astype("u1")))
+        image, alpha, inner = small
+        frames.append(CutOut.of(image, alpha, inner > 0))
     photo = dataclasses.replace(known.photo, params=known.avatar.params)
-    registration = agree(
+    return agree(
         registration, targets, camera, [(0, len(crops))], STILL, known.avatar, photo, frames,
         lambda stage, share: tell(f"footage: {stage}", share),
     )  # fmt: skip
-    return registration, mattes
 
 
 def _window(picture: Array, found: Detections, size: tuple[int, int]) -> CropWindow:
