@@ -129,17 +129,17 @@ def test_a_sleeve_over_the_hand_stays_with_the_arm():
     image = np.full((120, 120, 3), [0.1, 0.2, 0.6], np.float32)
     hand = np.zeros((120, 120), bool)
     hand[40:100, 45:75] = True
-    image[60:100, 45:75] = [0.9, 0.6, 0.5]
+    image[50:100, 45:75] = [0.9, 0.6, 0.5]
     person, face = np.ones((120, 120), bool), np.zeros((120, 120), bool)
     cuff = np.zeros((120, 120), bool)
-    cuff[:70] = True
-    sleeve = np.s_[44:56, 48:72]
+    cuff[:60] = True
+    sleeve = np.s_[42:49, 48:72]
     for near, kept in ((None, False), (cuff, True)):
         label = np.where(hand, geo.LEFT_ARM, geo.BODY).astype(np.int8)
         doubt = np.zeros((120, 120), bool)
         arms._recolor(label, doubt, arms.lab_image(image, 0.7), person, hand, geo.LEFT_ARM, face, True, 14.0, near)
         assert ((label[sleeve] == geo.LEFT_ARM).mean() > 0.9) == kept
-        assert (label[64:96, 48:72] == geo.LEFT_ARM).mean() > 0.95
+        assert (label[56:96, 48:72] == geo.LEFT_ARM).mean() > 0.95
 
 
 def test_completion_mirrors_and_fills(body):

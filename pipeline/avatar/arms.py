@@ -23,6 +23,8 @@ Array = np.ndarray
 HAND, FOREARM, UPPER = range(3)
 CUFF = 4.0
 """How far from the forearm a sleeve may reach onto the hand, in radii of the band."""
+COMMON = 0.7
+"""Log-likelihood ratio up to which a colour is common to both, and says nothing."""
 BINS = 24
 """Colour histogram bins per Lab channel."""
 
@@ -208,6 +210,7 @@ def _evidence(colours: Array, front: Array, back_pixels: Array) -> Array:
     distinct = 1 - float(np.sqrt(front * back).sum())
     bins = color_bins(colours)
     ratio = np.clip(np.log((front[bins] + 2e-5) / (back[bins] + 2e-5)), -4, 4)
+    ratio = np.sign(ratio) * np.maximum(np.abs(ratio) - COMMON, 0)
     return ratio * (distinct if distinct > 0.15 else 0.0)
 
 

@@ -90,13 +90,15 @@ def divide(
     coarse = np.where(arms, label, geo.BODY).astype(np.int8)
     radius = config.band_pixels * len(alpha) / 1024
     flooded, band = flood_arms(coarse, first >= 0, person, layers, image, radius)
+    leak = leaked(np.where(person, flooded, -1).astype(np.int8), image, valid)
+    flooded[leak] = geo.BODY  # or its colours would count as the arm's
     face = face_skin(body, layers[geo.BODY])
     refined, doubt = recolor_arms(body, flooded, person, layers, image, face, radius)
     band |= doubt
     refined = mixed_to_front(refined, band)
     label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
-    leak = leaked(label, image, valid)
-    layers[geo.BODY] = lay_before(layers, label, leak)
+    leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
+    layers[geo.BODY] = lay_before(layers, leak)
     label = np.where(leak, geo.BODY, label).astype(np.int8)
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
@@ -110,8 +112,8 @@ def divide(
     return Parts(label, loose, layers, hidden, first, (band & person) | leak)
 
 
-def lay_before(layers: dict[int, geo.Hits], label: Array, leak: Array, gap: float = 0.01) -> geo.Hits:
-    """The body's layer with ``leak`` (H, W), pixels of the arm ``label``, lying ``gap`` metres before that arm."""
+def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> geo.Hits:
+    """The body's layer with the pixels of ``leak`` (H, W) bool lying ``gap`` metres before the arms."""
     hits = layers[geo.BODY]
     if not leak.any() or not (hits.face >= 0).any():
         return hits
@@ -119,7 +121,7 @@ def lay_before(layers: dict[int, geo.Hits], label: Array, leak: Array, gap: floa
     face, bary, depth = (values[index[0], index[1]] for values in (hits.face, hits.bary, hits.depth))
     for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
         arm = layers[group]
-        depth = np.where((label == group) & (arm.face >= 0), np.minimum(depth, arm.depth - gap), depth)
+        depth = np.where(arm.face >= 0, np.minimum(depth, arm.depth - gap), depth)
     return geo.Hits(
         np.where(leak, face, hits.face), np.where(leak[..., None], bary, hits.bary),
         np.where(leak, depth, hits.depth).astype(np.float32),
