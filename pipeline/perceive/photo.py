@@ -16,8 +16,8 @@ from pipeline.perceive.drawn import is_drawn
 from pipeline.perceive.matte import matte
 from pipeline.perceive.people import count_people
 from pipeline.perceive.register import RegisterConfig, Registration, register
-from pipeline.perceive.report import check_detections, crouches, make_report, not_visible, part_errors
-from pipeline.perceive.targets import BEHIND_HAND, Targets, build_targets
+from pipeline.perceive.report import check_detections, make_report, not_visible, part_errors
+from pipeline.perceive.targets import Targets, build_targets
 from pipeline.render import rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera, Detections, Observation, PipelineError
 
@@ -153,11 +153,8 @@ def observe(
     )  # fmt: skip
     errors = part_errors(single, frame, person_height_pixels(body, single, camera))
     face_pixels = float(np.ptp(frame.points[0, T.FACE, 1].numpy()))
-    face_covered = float((frame.weights[0, T.FACE] == BEHIND_HAND).float().mean())
-    report = make_report(
-        errors, overlap, not_visible(frame), face_pixels, face_covered, torso_covered(body, vertices, camera),
-        crouches(detections.pose),
-    )  # fmt: skip
+    covered = torso_covered(body, vertices, camera)
+    report = make_report(errors, overlap, not_visible(frame), face_pixels, covered)
     return Observation(
         crop, alpha, camera, params, registration.state["arkit"][index], detections, report, source_hash, valid
     )

@@ -35,7 +35,7 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
     """Refuse pictures that cannot become an avatar.
 
     Raises:
-        PipelineError: no person, several people, too small, from behind, or only a face.
+        PipelineError: no person, several people, too small, from behind, only a face, a hand over the face, crouching.
     """
     if detections is None:
         raise PipelineError("No person was found in this picture; use a photo of one real person seen from the front.")
@@ -57,7 +57,20 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
             f"The person is only about {extent:.0f} pixels tall; use a photo in which they fill at least "
             f"{MIN_PERSON_PIXELS} pixels."
         )
+    hands = (detections.left_hand, detections.right_hand)
+    hidden = np.any([T.behind_hand(detections.face, hand) for hand in hands], axis=0)
+    if hidden.mean() > MAX_FACE_COVERED:
+        raise PipelineError("A hand covers part of the face; use a photo with both hands away from the face.")
+    if crouches(pose):
+        raise PipelineError("The person crouches; use a photo of a person who stands or sits upright.")
     return detections
+
+
+def crouches(pose: Array) -> bool:
+    """Whether a well seen knee of MediaPipe's pose (33, 3) is above the hip: most of the front is hidden then."""
+    return any(
+        min(pose[knee, 2], pose[hip, 2]) > SURE and pose[knee, 1] < pose[hip, 1] for hip, knee in ((23, 25), (24, 26))
+    )
 
 
 def part_errors(registration: Registration, targets: Targets, person_pixels: Array) -> dict[str, Array]:
@@ -91,27 +104,18 @@ def not_visible(targets: Targets) -> tuple[str, ...]:
     return (*missing, "back of the head and body")
 
 
-def crouches(pose: Array) -> bool:
-    """Whether a well seen knee of MediaPipe's pose (33, 3) is above the hip: most of the front is hidden then."""
-    return any(
-        min(pose[knee, 2], pose[hip, 2]) > SURE and pose[knee, 1] < pose[hip, 1] for hip, knee in ((23, 25), (24, 26))
-    )
-
-
 def make_report(
-    errors: dict[str, Array], overlap: float, missing: tuple[str, ...], face_pixels: float, face_covered: float = 0.0,
-    torso_covered: float = 0.0, crouching: bool = False,
-) -> FitReport:  # fmt: skip
+    errors: dict[str, Array], overlap: float, missing: tuple[str, ...], face_pixels: float, torso_covered: float = 0.0
+) -> FitReport:
     """Turn the numbers of one photo into a verdict, a sentence and hints.
 
     Args:
         errors: from :func:`part_errors`. overlap: of matte and mesh, 0..1. missing: from :func:`not_visible`.
-        face_pixels: height of the face. face_covered, torso_covered: shares behind hands and behind arms, 0..1.
-        crouching: from :func:`crouches`.
+        face_pixels: height of the face. torso_covered: share of the torso behind arms, 0..1.
     """
     metrics = {f"error_{k}_percent": round(float(v[0]), 3) for k, v in errors.items() if not np.isnan(v[0])}
     metrics |= {"matte_overlap_iou": round(overlap, 3), "face_height_pixels": round(face_pixels, 1)}
-    metrics |= {"face_covered": round(face_covered, 3), "torso_covered": round(torso_covered, 3)}
+    metrics["torso_covered"] = round(torso_covered, 3)
     problems, hints = [], []
     if metrics.get("error_face_percent", 99.0) > MAX_FACE_ERROR:
         problems.append("the face could not be aligned")
@@ -119,12 +123,6 @@ def make_report(
     if metrics.get("error_body_percent", 0.0) > MAX_BODY_ERROR:
         problems.append("the body pose could not be aligned")
         hints.append("Use a photo with a simple pose: standing or sitting upright, limbs not hidden behind things.")
-    if face_covered > MAX_FACE_COVERED:
-        problems.append("a hand covers part of the face")
-        hints.append("Use a photo with both hands away from the face.")
-    if crouching:
-        problems.append("the person crouches")
-        hints.append("Use a photo of a person who stands or sits upright.")
     if overlap < MIN_OVERLAP:
         problems.append("the outline of the person does not match the body")
         hints.append("Use a photo with a plain background, without large bags, umbrellas or other people.")
