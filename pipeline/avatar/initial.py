@@ -95,7 +95,7 @@ def working_scene(body: BodyModel, observation: Observation, height: int) -> Sce
     alpha = alpha * valid
     unseen = unseen_faces(body, observation.params, camera, image, detections, valid)
     params = tuck(body, observation.params, camera, unseen)
-    if detections is not None and np.any(detections.pose):
+    if detections is not None and np.any(detections.pose):  # without, nobody says that a forearm is shown
         params = emerge(body, params, camera, unseen)
     foreground = attach.unmixed_colors(image, alpha)
     enlarged = 1.0 if observation.window is None else alpha.shape[1] / observation.window[2]

@@ -152,9 +152,8 @@ def _turn_away(body: BodyModel, params: BodyParams, camera: Camera, side: Side, 
     """Turn an unseen hand about its wrist, away from the camera, until as little of it as possible is in sight."""
     posed, rotations, joints = _posed(body, params)
     hits = geo.cast(posed, np.asarray(body.faces), camera, geo.face_groups(body) != side.group)
-    fingers = joints[side.wrist] - joints[side.elbow]
-    away = joints[side.wrist] - camera.position
-    whole = _turn(fingers, away)
+    along = joints[side.wrist] - joints[side.elbow]  # a straight hand goes on as the forearm does
+    whole = _turn(along, joints[side.wrist] - camera.position)
     best, least = params, exposed(posed[part], hits, camera)
     for share in (0.5, 0.75, 1.0, 1.25):
         bent = _rotate(params, rotations, side.wrist, Rotation.from_rotvec(share * whole.as_rotvec()))

@@ -57,9 +57,7 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
             f"The person is only about {extent:.0f} pixels tall; use a photo in which they fill at least "
             f"{MIN_PERSON_PIXELS} pixels."
         )
-    hands = (detections.left_hand, detections.right_hand)
-    hidden = np.any([T.behind_hand(detections.face, hand) for hand in hands], axis=0)
-    if hidden.mean() > MAX_FACE_COVERED:
+    if T.behind_hands(detections).mean() > MAX_FACE_COVERED:
         raise PipelineError("A hand covers part of the face; use a photo with both hands away from the face.")
     if crouches(pose):
         raise PipelineError("The person crouches; use a photo of a person who stands or sits upright.")

@@ -119,6 +119,12 @@ def behind_hand(points: Array, hand: Array | None) -> Array:
     return (side >= 0).all(1) | (side <= 0).all(1)
 
 
+def behind_hands(detections: Detections) -> Array:
+    """Which landmarks of a detected face lie behind a hand, (N_FACE,) bool."""
+    face = detections.face
+    return behind_hand(face, detections.left_hand) | behind_hand(face, detections.right_hand)
+
+
 def _unit(v: Array) -> Array:
     return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-9)
 
@@ -161,8 +167,7 @@ def build_targets(frames: Sequence[Detections | None], width: int, height: int) 
         found[f] = det.face is not None, det.left_hand is not None, det.right_hand is not None
         if det.face is not None:
             points[f, FACE], weights[f, FACE] = det.face[:, :2], 1.0
-            hidden = behind_hand(det.face, det.left_hand) | behind_hand(det.face, det.right_hand)
-            weights[f, FACE][hidden] = BEHIND_HAND
+            weights[f, FACE][behind_hands(det)] = BEHIND_HAND
         for side, (hand, score, where) in enumerate(
             ((det.left_hand, det.left_hand_score, LEFT_HAND), (det.right_hand, det.right_hand_score, RIGHT_HAND))
         ):
