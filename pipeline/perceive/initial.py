@@ -58,7 +58,7 @@ def _heading(targets: Targets) -> Array:
     return np.clip(angle * 0.7, -MAX_HEADING, MAX_HEADING).astype(np.float32)
 
 
-def _between(a: Array, b: Array) -> Rotation:
+def smallest_turn(a: Array, b: Array) -> Rotation:
     """The smallest rotation that turns direction a into direction b."""
     a, b = a / np.linalg.norm(a), b / np.linalg.norm(b)
     axis = np.cross(a, b)
@@ -79,11 +79,11 @@ def _arms(targets: Targets, f: int, heading: float, joints: Array) -> Array:
         i, j = T.BODY_BONES.index(upper), T.BODY_BONES.index(lower)
         turn = Rotation.from_rotvec([0, 0, hanging])
         if targets.body_dir_weights[f, i] > 0.2:
-            turn = _between(joints[elbow] - joints[shoulder], root.inv().apply(targets.body_dirs[f, i].numpy()))
+            turn = smallest_turn(joints[elbow] - joints[shoulder], root.inv().apply(targets.body_dirs[f, i].numpy()))
         pose[shoulder - 1] = turn.as_rotvec()
         if targets.body_dir_weights[f, j] > 0.2:
             forearm = (root * turn).inv().apply(targets.body_dirs[f, j].numpy())
-            pose[elbow - 1] = _between(joints[wrist] - joints[elbow], forearm).as_rotvec()
+            pose[elbow - 1] = smallest_turn(joints[wrist] - joints[elbow], forearm).as_rotvec()
     return pose
 
 
@@ -97,14 +97,14 @@ def bend_legs(state: dict[str, Array], targets: Targets, body: BodyModel) -> Non
         i, j = T.BODY_BONES.index(upper), T.BODY_BONES.index(lower)
         for f in np.flatnonzero(targets.body_dir_weights[:, i].numpy() > LEG_SEEN):
             root = Rotation.from_rotvec(state["global_orient"][f])
-            thigh = _between(joints[knee] - joints[hip], root.inv().apply(targets.body_dirs[f, i].numpy()))
+            thigh = smallest_turn(joints[knee] - joints[hip], root.inv().apply(targets.body_dirs[f, i].numpy()))
             if thigh.magnitude() < LEG_BENT:
                 continue
             state["body_pose"][f, hip - 1] = thigh.as_rotvec()
             shin = np.array([0.0, -1.0, 0.0])
             if targets.body_dir_weights[f, j] > LEG_SEEN:
                 shin = targets.body_dirs[f, j].numpy()
-            bend = _between(joints[ankle] - joints[knee], (root * thigh).inv().apply(shin))
+            bend = smallest_turn(joints[ankle] - joints[knee], (root * thigh).inv().apply(shin))
             state["body_pose"][f, knee - 1] = bend.as_rotvec()
 
 

@@ -175,6 +175,7 @@ class Energy:
         self.arkit_mean = torch.zeros(52)
         if likeness is not None:
             self._know(likeness)
+        self.trunk = self.targets.trunk()
 
     def _know(self, likeness: Likeness) -> None:
         """A person who is known from a photo: landmarks where the detectors see them, priors about the photo's pose."""
@@ -197,7 +198,8 @@ class Energy:
 
     def __call__(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Tensor:
         points, extra = self.landmarks(state, betas)
-        total = self.reprojection(points) + self.directions(points)
+        seen = self.targets if "body_pose" in stage.free else self.trunk
+        total = self.reprojection(points, seen) + self.directions(points, seen)
         total = total + self.priors(state, betas, stage.prior) + self.smoothness(state)
         if stage.silhouette and self.outside is not None:
             total = total + stage.silhouette * self.silhouette(extra[:, : self.n_skin])
@@ -236,8 +238,8 @@ class Energy:
         edge = c.weight_edge * _group_mean(robust(across, c.cut_dense), dense.edge_weights)
         return (flow + edge) / c.sigma_dense**2
 
-    def reprojection(self, points: Tensor) -> Tensor:
-        c, t = self.config, self.targets
+    def reprojection(self, points: Tensor, t: Targets) -> Tensor:
+        c = self.config
         squared = ((project(points, self.camera) - t.points) ** 2).sum(-1) * self.metres**2
         face = _group_mean(robust(squared[:, T.FACE], c.cut_face), t.weights[:, T.FACE] * self.face_weights)
         body = _group_mean(robust(squared[:, T.POSE], c.cut_body), t.weights[:, T.POSE])
@@ -247,8 +249,8 @@ class Energy:
             total = total + c.weight_hand * hand / c.sigma_hand**2
         return total
 
-    def directions(self, points: Tensor) -> Tensor:
-        c, t = self.config, self.targets
+    def directions(self, points: Tensor, t: Targets) -> Tensor:
+        c = self.config
         body = points[:, T.POSE]
         a, b = (torch.tensor([pair[k] for pair in T.BODY_BONES]) for k in (0, 1))
         total = c.weight_body_direction * _misalignment(body[:, b] - body[:, a], t.body_dirs, t.body_dir_weights)

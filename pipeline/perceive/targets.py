@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ N_POINTS = POSE.stop
 POSE_HANDS = range(15, 23)
 """MediaPipe Pose points on wrists and knuckles: coarse, used only where no hand was found."""
 POSE_FACE = range(11)
+ARM_POINTS = ((13, 15, 17, 19, 21), (14, 16, 18, 20, 22))
+"""MediaPipe Pose points on the left and the right arm, from the elbow on."""
 POSE_TORSO = (11, 12, 23, 24)
 
 ARM_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))
@@ -74,6 +76,19 @@ class Targets:
     def __len__(self) -> int:
         return len(self.points)
 
+    def trunk(self) -> Targets:
+        """What places the root: without arms and hands, which would drag the body along while they cannot bend.
+
+        Of the pose a shoulder alone counts a quarter, because it may be raised; a group with less than one counts less.
+        """
+        weights, body_dirs = self.weights.clone(), self.body_dir_weights.clone()
+        weights[:, POSE] /= len(POSE_TORSO)
+        weights[:, LEFT_HAND] = weights[:, RIGHT_HAND] = 0
+        weights[:, [POSE.start + p for arm in ARM_POINTS for p in arm]] = 0
+        body_dirs[:, [BODY_BONES.index(bone) for bone in ARM_BONES]] = 0
+        hands = torch.zeros_like(self.hand_dir_weights)
+        return replace(self, weights=weights, body_dir_weights=body_dirs, hand_dir_weights=hands)
+
     def select(self, index: Array | slice) -> Targets:
         """The targets of some frames."""
         fields = {k: v[index] for k, v in self.__dict__.items() if isinstance(v, Tensor)}
@@ -82,8 +97,6 @@ class Targets:
 
 def drop_confused_hand(detections: Detections) -> Detections:
     """Hand-swap guard: when the two hand boxes coincide (IoU > 0.5), keep the hand nearer to its own pose wrist."""
-    from dataclasses import replace
-
     left, right = detections.left_hand, detections.right_hand
     if left is None or right is None or _box_iou(left, right) <= 0.5:
         return detections
@@ -134,9 +147,29 @@ def trust(visibility: Array) -> Array:
     return np.clip((visibility - 0.35) / 0.55, 0, 1) ** 2
 
 
+def phantom_wrists(detections: Detections) -> tuple[bool, bool]:
+    """Whether the left and the right wrist of the pose are no wrists, but the one hand that was found, of the other side.
+
+    The pose network likes to put both wrists on a single raised hand; the hand network then finds one hand there.
+    """
+    wrists, left, right = detections.pose[[15, 16], :2], detections.left_hand, detections.right_hand
+    return (
+        left is None and right is not None and _near_hand(wrists[0], right),
+        right is None and left is not None and _near_hand(wrists[1], left),
+    )
+
+
+def _near_hand(point: Array, hand: Array) -> bool:
+    """Whether a point (2,) lies on a hand (21, 2+) or nearer to its wrist than the hand is long."""
+    reach = np.linalg.norm(hand[:, :2] - hand[0, :2], axis=1).max()
+    return bool(np.linalg.norm(hand[:, :2] - point, axis=1).min() < 0.5 * reach)
+
+
 def _pose_weights(detections: Detections, width: int, height: int, found: tuple[bool, bool, bool]) -> Array:
-    """Visibility, lowered outside the picture and where a finer detector has spoken."""
+    """Visibility, lowered outside the picture, where a finer detector has spoken, and where a wrist is no wrist."""
     xy, weights = detections.pose[:, :2], trust(detections.pose[:, 2])
+    for phantom, arm in zip(phantom_wrists(detections), ARM_POINTS, strict=True):
+        weights[list(arm)] *= 0.0 if phantom else 1.0
     outside = (xy < 0).any(1) | (xy[:, 0] > width) | (xy[:, 1] > height)
     weights[outside] *= 0.1
     face, left, right = found
@@ -181,6 +214,8 @@ def build_targets(frames: Sequence[Detections | None], width: int, height: int) 
         weights[f, POSE] = _pose_weights(det, width, height, tuple(found[f]))
         body_dirs[f] = _unit(np.array([det.pose_world[b] - det.pose_world[a] for a, b in BODY_BONES])) * flip
         sure = trust(det.pose[:, 2])
+        for phantom, arm in zip(phantom_wrists(det), ARM_POINTS, strict=True):
+            sure[list(arm)] *= 0.0 if phantom else 1.0
         body_w[f] = [min(sure[a], sure[b]) for a, b in BODY_BONES]
     tensor = torch.from_numpy
     return Targets(

@@ -23,6 +23,7 @@ from pipeline.perceive.lips import widest_jaw
 from pipeline.perceive.matte import Matter
 from pipeline.perceive.people import count_faces_closely
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
+from pipeline.perceive.reach import reach_for_hands
 from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
 from pipeline.perceive.report import part_errors
 from pipeline.perceive.shots import CutDetector, shots
@@ -65,6 +66,13 @@ PLAIN_STAGES = (
     Stage(45, 0.016, _ALL, prior=0.7, order=True),
 )
 """For motion alone: no pictures are compared afterwards, so fewer steps do (docs/motion.md)."""
+KNOWN_STAGES = (
+    Stage(20, 0.01, ("global_orient", "transl")),
+    Stage(160, 0.03, _ALL, prior=0.7),
+    Stage(110, 0.016, _ALL, prior=0.7, order=True),
+)
+"""For a person known from a photo, whose pose is the start: no longer steps for the root, which would lose the face,
+and more of them, because a hand near the camera and a face are reconciled slowly."""
 PLAIN_GAINS = {"weight_body": 3.0, "weight_body_direction": 2.0, "weight_order": 2.0}
 """Beside hands and face the arms' and legs' points weigh little, and in so few steps they would not arrive."""
 SHAPE_STAGES = (
@@ -329,7 +337,7 @@ def track_video(
     if betas is None:
         shape = config if dense else replace(config, stages=SHAPE_STAGES)
         betas = estimate_shape(targets, body, camera, shape)
-    plain = replace(config, stages=PLAIN_STAGES, order_step=ORDER_STEP)
+    plain = replace(config, stages=PLAIN_STAGES if reference is None else KNOWN_STAGES, order_step=ORDER_STEP)
     config = replace(config, stages=VIDEO_STAGES) if dense else plain
     chunks = chunks_of(found.cuts, len(targets))
     likeness = None if reference is None else Likeness.of(reference, body)
@@ -432,6 +440,8 @@ def register_chunks(
             bend_legs(init, targets.select(part), body)
         else:
             init = {name: values[part] for name, values in start.state.items()}
+        if start is None:
+            reach_for_hands(init, targets.select(part), body, betas, camera)
         pieces.append(
             register(
                 targets.select(part), body, camera, config, betas=betas, fixed_shape=True, init=init,

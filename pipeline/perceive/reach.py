@@ -1,0 +1,124 @@
+"""Arms that reach for the hands that are seen: two-bone inverse kinematics on a first guess.
+
+The pose network's bone directions are those of a distant camera. An arm that points at a near one is bent by them far
+past the hand in the picture, where the robust reprojection has saturated and nothing brings it back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from pipeline.body import BodyModel
+from pipeline.body.kinematics import chain_transforms, rotation_matrices
+from pipeline.perceive import targets as T
+from pipeline.perceive.initial import smallest_turn
+from pipeline.perceive.targets import Targets
+from pipeline.types import Array, Camera
+
+ARMS = (
+    (13, 16, 18, 20, T.LEFT_HAND, "mediapipe_left_hand"),
+    (14, 17, 19, 21, T.RIGHT_HAND, "mediapipe_right_hand"),
+)
+"""Collar, shoulder, elbow and wrist joint, and the hand's landmarks, of either side."""
+MISSED = 0.1
+"""Metres beside the hand from which the arm of a first guess is bent anew."""
+PALM = ((0, 5), (0, 17), (5, 17))
+"""Landmarks of a hand whose distances do not change."""
+FAN = tuple(i for i, (a, _) in enumerate(T.HAND_BONES) if a == 0)
+"""Bones from the wrist to the fingers' roots, which turn with the wrist alone."""
+MAX_WRIST = 1.4
+"""Radians by which a wrist is turned at most."""
+STRETCH = 0.98
+"""Share of its length to which an arm is stretched at most."""
+
+
+def reach_for_hands(state: dict[str, Array], targets: Targets, body: BodyModel, betas: Array, camera: Camera) -> None:
+    """Bend the arms of a first guess, in place, whose wrist lies far from the hand that was found.
+
+    The hand's place is where its pixel's ray has the depth that the size of the palm says, within the arm's reach; the
+    elbow stays on the side on which it was.
+
+    Args:
+        state: unknowns of a registration, see :func:`pipeline.perceive.initial.initial_state`.
+        targets: F frames of detections. body: body model. betas: (B,) shape. camera: of the pictures.
+    """
+    with torch.no_grad():
+        shape = torch.as_tensor(np.asarray(betas, np.float32))[None]
+        vertices, joints = (x[0] for x in body.shaped(shape, torch.zeros(1, body.n_expression)))
+        pose = np.concatenate([state["global_orient"][:, None], state["body_pose"]], 1)
+        turns = torch.eye(3).repeat(len(targets), len(joints), 1, 1)
+        turns[:, : pose.shape[1]] = rotation_matrices(torch.as_tensor(pose, dtype=torch.float32))
+        frames = chain_transforms(turns, joints[None].expand(len(targets), -1, -1)).numpy()
+    rest = joints.numpy()
+    for side, (collar, shoulder, elbow, wrist, hand, landmarks) in enumerate(ARMS):
+        spots = body.landmarks[landmarks]
+        palm = (vertices.numpy()[spots.vertex_ids] * np.asarray(spots.weights)[..., None]).sum(1)
+        fan = np.array([palm[b] - palm[a] for a, b in (T.HAND_BONES[i] for i in FAN)])
+        lengths = np.array([np.linalg.norm(palm[a] - palm[b]) for a, b in PALM])
+        for f in np.flatnonzero((targets.weights[:, hand].sum(1) > 0).numpy()):
+            place = frames[f, :, :3, 3] + state["transl"][f]
+            seen = targets.points[f, hand].numpy()
+            if _gap(place[wrist], place[shoulder], seen[0], camera) < MISSED:
+                continue
+            upper, lower = (np.linalg.norm(rest[b] - rest[a]) for a, b in ((shoulder, elbow), (elbow, wrist)))
+            goal = _goal(place[shoulder], STRETCH * (upper + lower), seen, lengths, camera)
+            bend = _bend(place[shoulder], place[elbow], goal, upper, lower)
+            root = Rotation.from_matrix(frames[f, collar, :3, :3])
+            turn = smallest_turn(rest[elbow] - rest[shoulder], root.inv().apply(bend - place[shoulder]))
+            forearm = (root * turn).inv().apply(goal - bend)
+            state["body_pose"][f, shoulder - 1] = turn.as_rotvec()
+            forearm_turn = smallest_turn(rest[wrist] - rest[elbow], forearm)
+            state["body_pose"][f, elbow - 1] = forearm_turn.as_rotvec()
+            if targets.hand_dir_weights[f, side] > 0:
+                dirs = (root * turn * forearm_turn).inv().apply(targets.hand_dirs[f, side, list(FAN)].numpy())
+                state["body_pose"][f, wrist - 1] = _wrist(fan, dirs)
+
+
+def _gap(wrist: Array, shoulder: Array, pixel: Array, camera: Camera) -> float:
+    """How far a wrist (3,) lies beside a pixel (2,), in metres at the shoulder's distance."""
+    uv, depth = camera.project(np.stack([wrist, shoulder]))
+    if depth[0] < 0.05:
+        return np.inf
+    return float(np.linalg.norm(uv[0] - pixel) * depth[1] / camera.K[0, 0])
+
+
+def _goal(shoulder: Array, reach: float, hand: Array, lengths: Array, camera: Camera) -> Array:
+    """Where the wrist of a hand (21, 2) in pixels is, (3,) world: at the depth of its palm, within ``reach``.
+
+    A palm that is seen aslant looks shorter, so its longest view counts.
+    """
+    shown = np.array([np.linalg.norm(hand[a] - hand[b]) for a, b in PALM])
+    depth = camera.K[0, 0] * (lengths / np.maximum(shown, 1.0)).min()
+    turn, shift = camera.viewmat[:3, :3], camera.viewmat[:3, 3]
+    ray = np.linalg.solve(np.asarray(camera.K, np.float64), np.append(hand[0], 1.0))
+    centre = turn @ shoulder + shift
+    middle = (ray @ centre) / (ray @ ray)
+    spare = reach**2 - ((centre - middle * ray) ** 2).sum()
+    if spare <= 0:
+        point = centre + reach * _unit(middle * ray - centre)
+    else:
+        half = np.sqrt(spare / (ray @ ray))
+        point = np.clip(depth, middle - half, middle + half) * ray
+    return turn.T @ (point - shift)
+
+
+def _bend(shoulder: Array, elbow: Array, goal: Array, upper: float, lower: float) -> Array:
+    """The elbow (3,) of an arm of two bones from ``shoulder`` to ``goal``, on the side of ``elbow``."""
+    way = goal - shoulder
+    distance = float(np.clip(np.linalg.norm(way), abs(upper - lower) + 1e-3, upper + lower))
+    along = (upper**2 - lower**2 + distance**2) / (2 * distance)
+    axis = _unit(way)
+    aside = elbow - shoulder - ((elbow - shoulder) @ axis) * axis
+    return shoulder + along * axis + np.sqrt(max(upper**2 - along**2, 0.0)) * _unit(aside)
+
+
+def _wrist(fan: Array, dirs: Array) -> Array:
+    """The rotation vector (3,) that turns the bones of a palm (5, 3) at rest into directions (5, 3), bounded."""
+    turn = Rotation.align_vectors(dirs, fan / np.linalg.norm(fan, axis=1, keepdims=True))[0].as_rotvec()
+    return turn * min(1.0, MAX_WRIST / max(float(np.linalg.norm(turn)), 1e-9))
+
+
+def _unit(v: Array) -> Array:
+    return v / max(float(np.linalg.norm(v)), 1e-9)
