@@ -35,6 +35,8 @@ SLEEVE_EDGE = 0.12
 """Difference per channel from which on two neighbours on an arm are sleeve and skin, and do not mix."""
 STRETCH = 0.025
 """Length in metres of the stretches of an arm that get a colour each."""
+ENOUGH_ARM, AROUND_SHOULDER = 20, 0.12
+"""Seen vertices of an arm from which its colours are taken; with fewer, those within so many metres of its shoulder."""
 ENOUGH_HAND = 100
 """Seen vertices of hands (of 1600 each) from which their colour is taken; fewer are often in shadow or wrong."""
 
@@ -169,14 +171,21 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
     shade, along = 0.92 + 0.08 * normals[:, 1], np.abs(template[:, 0])
     torso = seen & geo.region(body, "torso") & (material == CLOTH)
     arms = {name: geo.region(body, name) & (material == CLOTH) for name in ("left_arm", "right_arm")}
+    shoulder = template[arms["left_arm"]][along[arms["left_arm"]].argmin()]
+    around = np.linalg.norm(np.c_[along, template[:, 1:]] - (abs(shoulder[0]), *shoulder[1:]), axis=1)
     for name, other in (("left_arm", "right_arm"), ("right_arm", "left_arm")):
         shown = seen & arms[name]
-        if shown.sum() < 20:
+        few = shown.sum() < ENOUGH_ARM
+        if few:  # then all of it is as the other arm and what is shown around both shoulders
+            shown = seen & (arms[name] | arms[other] | (torso & (around < AROUND_SHOULDER)))
+        if not shown.any():
             continue
         known = np.flatnonzero(shown | (seen & arms[other]) | torso)
         starts = np.arange(0.0, along[arms[name]].max(), STRETCH)
         far = (along[known] - starts[:, None] - 0.5 * STRETCH) ** 2
         near = np.exp((far[:, shown[known]].min(1, keepdims=True) - far) / (2 * STRETCH) ** 2)
+        if few:
+            near = np.broadcast_to(np.where(torso[known], 1.0, 5.0), far.shape)
         weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
         for start, base in zip(starts, commonest(rgb[known], weight), strict=True):
             todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)

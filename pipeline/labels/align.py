@@ -24,7 +24,7 @@ from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.likeness import Likeness
 from pipeline.perceive.photo import crop_detections
 from pipeline.perceive.register import RegisterConfig, Stage
-from pipeline.perceive.track import ORDER_STEP, VIDEO_STAGES, chunks_of, register_chunks
+from pipeline.perceive.track import ORDER_STEP, VIDEO_STAGES, chunks_of, register_chunks, with_lips
 from pipeline.puppet import Puppet
 from pipeline.render import rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera, Observation
@@ -225,7 +225,7 @@ def agree(
     registration: Registration, targets: Targets, camera: Camera, chunks: Sequence[tuple[int, int]],
     config: RegisterConfig, avatar: Avatar, photo: Observation, frames: Sequence[CutOut], progress: Progress,
 ) -> Registration:  # fmt: skip
-    """Move registered bodies until the drawn avatar and the frames agree.
+    """Move registered bodies until the drawn avatar and the frames agree; then shut the mouths that are shut.
 
     Args:
         registration: F bodies with the photo's shape. targets: their detections. camera: of the crops.
@@ -242,7 +242,7 @@ def agree(
             targets, avatar.body, camera, config, registration.betas, chunks,
             lambda share, k=k: progress(f"alignment {k + 1}", share), registration, seen, likeness,
         )  # fmt: skip
-    return registration
+    return with_lips(registration, targets, avatar.body, photo)
 
 
 def cut_outs(video: VideoDetections, window: CropWindow, photo: Observation, progress: Progress) -> list[CutOut]:

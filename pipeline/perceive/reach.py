@@ -87,7 +87,7 @@ def _gap(wrist: Array, shoulder: Array, pixel: Array, camera: Camera) -> float:
 def _goal(shoulder: Array, reach: float, hand: Array, lengths: Array, camera: Camera) -> Array:
     """Where the wrist of a hand (21, 2) in pixels is, (3,) world: at the depth of its palm, within ``reach``.
 
-    A palm that is seen aslant looks shorter, so its longest view counts.
+    A palm that is seen aslant looks shorter, so its longest view counts; and a hand that is seen is not behind.
     """
     shown = np.array([np.linalg.norm(hand[a] - hand[b]) for a, b in PALM])
     depth = camera.K[0, 0] * (lengths / np.maximum(shown, 1.0)).min()
@@ -100,7 +100,8 @@ def _goal(shoulder: Array, reach: float, hand: Array, lengths: Array, camera: Ca
         point = centre + reach * _unit(middle * ray - centre)
     else:
         half = np.sqrt(spare / (ray @ ray))
-        point = np.clip(depth, middle - half, middle + half) * ray
+        nearest = middle - half
+        point = np.clip(depth, nearest, max(nearest, min(middle + half, centre[2]))) * ray
     return turn.T @ (point - shift)
 
 

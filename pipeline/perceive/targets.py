@@ -23,6 +23,8 @@ POSE_HANDS = range(15, 23)
 POSE_FACE = range(11)
 ARM_POINTS = ((13, 15, 17, 19, 21), (14, 16, 18, 20, 22))
 """MediaPipe Pose points on the left and the right arm, from the elbow on."""
+PHANTOM = 0.8
+"""Lengths of a hand around it in which the wrist of the other arm is taken for a guess."""
 POSE_TORSO = (11, 12, 23, 24)
 
 ARM_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))
@@ -148,21 +150,22 @@ def trust(visibility: Array) -> Array:
 
 
 def phantom_wrists(detections: Detections) -> tuple[bool, bool]:
-    """Whether the left and the right wrist of the pose are no wrists, but the one hand that was found, of the other side.
+    """Whether the left and the right wrist of the pose are none, but guesses at the one hand that was found, the other.
 
-    The pose network likes to put both wrists on a single raised hand; the hand network then finds one hand there.
+    The pose network likes to put both wrists on a single hand that is raised before the face; the hand network then
+    finds one hand there. Below the shoulders two hands often meet, and one of them hides the other.
     """
-    wrists, left, right = detections.pose[[15, 16], :2], detections.left_hand, detections.right_hand
-    return (
-        left is None and right is not None and _near_hand(wrists[0], right),
-        right is None and left is not None and _near_hand(wrists[1], left),
-    )
+    pose, left, right = detections.pose, detections.left_hand, detections.right_hand
+    width = abs(pose[11, 0] - pose[12, 0])
+    lowest = pose[[11, 12], 1].max() + 0.25 * width
 
+    def beside(hand: Array | None, wrist: int) -> bool:
+        if hand is None or hand[:, 1].mean() > lowest:
+            return False
+        length = np.linalg.norm(hand[:, :2] - hand[0, :2], axis=1).max()
+        return bool(np.linalg.norm(hand[:, :2] - pose[wrist, :2], axis=1).min() < PHANTOM * length)
 
-def _near_hand(point: Array, hand: Array) -> bool:
-    """Whether a point (2,) lies on a hand (21, 2+) or nearer to its wrist than the hand is long."""
-    reach = np.linalg.norm(hand[:, :2] - hand[0, :2], axis=1).max()
-    return bool(np.linalg.norm(hand[:, :2] - point, axis=1).min() < 0.5 * reach)
+    return left is None and beside(right, 15), right is None and beside(left, 16)
 
 
 def _pose_weights(detections: Detections, width: int, height: int, found: tuple[bool, bool, bool]) -> Array:
