@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Quality = Literal["fast", "default", "full"]
-STEPS: dict[str, int] = {"fast": 32, "default": 110, "full": 5000}
+STEPS: dict[str, int] = {"fast": 32, "default": 150, "full": 5000}
 """Optimisation steps of the Gaussian stage."""
 LABEL_STEP = 2000
 """Step of the full schedule at which L_diff enters (section 3.4); shorter schedules are scaled."""
@@ -67,7 +67,7 @@ class FitConfig:
     surface_samples: int = 110_000
     max_pixels: int = 330_000
     working_height: int = 1024
-    steps: int = 110
+    steps: int = 150
     label_start: float = LABEL_STEP / STEPS["full"]
     label_seen: float = 0.1
     filmed_weight: float = 2.0

@@ -18,11 +18,13 @@ from pipeline.perceive.targets import Targets
 from pipeline.types import Array, Camera
 
 ARMS = (
-    (13, 16, 18, 20, T.LEFT_HAND, "mediapipe_left_hand"),
-    (14, 17, 19, 21, T.RIGHT_HAND, "mediapipe_right_hand"),
+    (13, 16, 18, 20, 13, T.LEFT_HAND, "mediapipe_left_hand"),
+    (14, 17, 19, 21, 14, T.RIGHT_HAND, "mediapipe_right_hand"),
 )
-"""Collar, shoulder, elbow and wrist joint, and the hand's landmarks, of either side."""
-MISSED = 0.1
+"""Collar, shoulder, elbow and wrist joint, the pose's elbow, and the hand's landmarks, of either side."""
+ELBOW_SEEN = 0.5
+"""Weight of an elbow from which on the directions of the arm are trusted."""
+MISSED = 0.12
 """Metres beside the hand from which the arm of a first guess is bent anew."""
 PALM = ((0, 5), (0, 17), (5, 17))
 """Landmarks of a hand whose distances do not change."""
@@ -35,7 +37,7 @@ STRETCH = 0.98
 
 
 def reach_for_hands(state: dict[str, Array], targets: Targets, body: BodyModel, betas: Array, camera: Camera) -> None:
-    """Bend the arms of a first guess, in place, whose wrist lies far from the hand that was found.
+    """Bend the arms of a first guess, in place, whose wrist lies far from the hand, and whose elbow is not seen.
 
     The hand's place is where its pixel's ray has the depth that the size of the palm says, within the arm's reach; the
     elbow stays on the side on which it was.
@@ -52,12 +54,13 @@ def reach_for_hands(state: dict[str, Array], targets: Targets, body: BodyModel, 
         turns[:, : pose.shape[1]] = rotation_matrices(torch.as_tensor(pose, dtype=torch.float32))
         frames = chain_transforms(turns, joints[None].expand(len(targets), -1, -1)).numpy()
     rest = joints.numpy()
-    for side, (collar, shoulder, elbow, wrist, hand, landmarks) in enumerate(ARMS):
+    for side, (collar, shoulder, elbow, wrist, joint, hand, landmarks) in enumerate(ARMS):
         spots = body.landmarks[landmarks]
         palm = (vertices.numpy()[spots.vertex_ids] * np.asarray(spots.weights)[..., None]).sum(1)
         fan = np.array([palm[b] - palm[a] for a, b in (T.HAND_BONES[i] for i in FAN)])
         lengths = np.array([np.linalg.norm(palm[a] - palm[b]) for a, b in PALM])
-        for f in np.flatnonzero((targets.weights[:, hand].sum(1) > 0).numpy()):
+        lost = (targets.weights[:, hand].sum(1) > 0) & (targets.weights[:, T.POSE.start + joint] < ELBOW_SEEN)
+        for f in np.flatnonzero(lost.numpy()):
             place = frames[f, :, :3, 3] + state["transl"][f]
             seen = targets.points[f, hand].numpy()
             if _gap(place[wrist], place[shoulder], seen[0], camera) < MISSED:
