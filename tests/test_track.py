@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from pipeline.body import load_body
+from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
 from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
@@ -19,7 +20,7 @@ from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
 from pipeline.perceive.report import check_detections, crouches, make_report, part_errors
 from pipeline.perceive.targets import build_targets
-from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of
+from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of, with_lips
 from pipeline.render import interpolate, rasterize_mesh
 from pipeline.types import BodyParams, Detections, PipelineError
 
@@ -271,6 +272,24 @@ def test_lips_that_touch_shut_the_jaw():
     jaw = widest_jaw(faces, np.array([True, True, True, False]))
     assert jaw[0] == 0 and 0.35 < jaw[1] < 0.5 and jaw[2] == jaw[3] == 1
     assert widest_jaw(0.1 * faces, np.ones(4, bool)).min() == 1, "too small to be read"
+
+
+def test_mouth_is_no_further_open_than_its_lips(body):
+    """Against the photo: what its registration calls open while its lips touch, is shut there too."""
+    jaw = ARKIT_NAMES.index("jawOpen")
+    shut, wide = (dataclasses.replace(frame(0.0), face=face_points(0.0)) for _ in range(2))
+    for found, lower in ((shut, 240), (wide, 262)):
+        found.face[[10, 13, 14], :2] = (300, 100), (300, 240), (300, lower)
+    targets = build_targets([shut, wide, frame(None)], *SIZE)
+    arkit = np.zeros((3, 52), np.float32)
+    arkit[:, jaw] = 0.9
+    face = body.arkit_to_params(arkit)
+    registration = Registration({"arkit": arkit}, np.zeros(body.n_betas), face, np.zeros((3, T.N_POINTS, 2)))
+    photo = SimpleNamespace(detections=shut, arkit=0.1 * (np.arange(52) == jaw))
+    out = with_lips(registration, targets, body, photo)
+    assert out.state["arkit"][0, jaw] == pytest.approx(0.1, abs=1e-5)
+    assert 0.4 < out.state["arkit"][1, jaw] < 0.8 and out.state["arkit"][2, jaw] == pytest.approx(0.9)
+    assert np.abs(out.face["jaw_pose"][0]).max() < 0.2 * np.abs(face["jaw_pose"][0]).max()
 
 
 def open_eyes(frames: int) -> np.ndarray:
