@@ -50,9 +50,11 @@ class Puppet:
             points = avatar.canonical(neutral)
         self._corrected = body.posedirs is not None
         rows, basis = (None, None) if self._corrected else expression_basis(avatar)
+        lit = avatar.shading
         self._rig = Rig.build(
-            points, avatar.skin_index, avatar.skin_weight, avatar.scale, avatar.rgb, rows=rows, basis=basis
-        )
+            points, avatar.skin_index, avatar.skin_weight, avatar.scale, avatar.rgb, rows=rows, basis=basis,
+            lit=lit.rows, normals=lit.normals, shares=lit.shares, light=avatar.light,
+        )  # fmt: skip
         self._device, self._renderer = torch.device(device), None
 
     def _render(self, draw: Callable[[Renderer], Drawn]) -> Drawn:

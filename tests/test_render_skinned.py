@@ -10,6 +10,7 @@ import torch
 
 from pipeline.render import Rig, SkinnedRenderer, available_backends, mesh_mask, rasterize_gaussians
 from pipeline.render.bench_scene import body_camera, surface
+from pipeline.render.lighting import light_factors
 from pipeline.types import Camera, PipelineError
 
 JOINTS, EXPRESSIONS = 5, 4
@@ -71,6 +72,26 @@ def test_layers_equal_the_differentiable_path(puppet, transforms):
     assert psnr(alpha, expected.alpha.numpy()) > 50  # the other path leaves out the last splat of a pixel
     still, _ = SkinnedRenderer(Rig.build(**puppet)).layers(transforms, CAMERA)
     assert psnr(still, image) < 40
+
+
+def test_lit_gaussians_brighten_towards_the_light(puppet, transforms):
+    """Colours by the surface's direction in this pose, as torch has them; in the next pose too."""
+    lit, light = np.arange(0, 4000, 3), np.array([0.2, 0.4, 0.1], np.float32)
+    normals = puppet["means"][lit] / np.linalg.norm(puppet["means"][lit], axis=1, keepdims=True)
+    shares = np.linspace(0.3, 1, len(lit)).astype(np.float32)
+    renderer = SkinnedRenderer(Rig.build(**puppet, lit=lit, normals=normals, shares=shares, light=light))
+    none = np.zeros(EXPRESSIONS, np.float32)
+    for A in (transforms, transforms[::-1].copy()):
+        mixed = (A[puppet["joints"][lit], :3, :3] * puppet["weights"][lit][..., None, None]).sum(1)
+        turned = torch.from_numpy((mixed @ normals[..., None])[..., 0])
+        factor = light_factors(turned, torch.from_numpy(shares), torch.from_numpy(light)).numpy()
+        assert factor.min() < 0.8 and factor.max() > 1.15
+        colors = puppet["colors"].copy()
+        colors[lit] = np.minimum(colors[lit] * factor[:, None], 1)
+        expected = differentiable({**puppet, "colors": colors}, A, none, torch.zeros(3))
+        image, _ = renderer.layers(A, CAMERA)
+        assert psnr(image, expected.image.numpy()) > 55
+    assert light_factors(torch.tensor([[0.0, 0, 2]]), torch.ones(1), torch.from_numpy(light)) == pytest.approx(1)
 
 
 def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):

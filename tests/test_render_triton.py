@@ -150,6 +150,10 @@ def test_skinned_frames_equal_the_cpu_ones(device):
         rng.uniform(0, 1, (n, 3)),
         rows=np.arange(0, n, 3),
         basis=rng.normal(scale=0.1, size=(10, 3, 2)),
+        lit=np.arange(1, n, 4),
+        normals=np.tile(np.float32([0.6, 0.0, 0.8]), (8, 1)),
+        shares=np.linspace(0.2, 1, 8),
+        light=np.float32([-0.5, 0.2, 0.1]),
     )
     transforms = np.tile(np.eye(3, 4, dtype=np.float32), (3, 1, 1))
     transforms[1, :, 3], transforms[2, 0, 3] = 0.1, -0.2

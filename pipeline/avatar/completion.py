@@ -140,10 +140,8 @@ def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
 def _hands(
     body: BodyModel, material: Array, seen: Array, rgb: Array, skin: Array, data: Array, target: Array
 ) -> None:
-    """Unseen hand vertices: skin of the seen hand part, else of the face, shaded by a soft light from above."""
-    normals = geo.vertex_normals(np.asarray(body.v_template), np.asarray(body.faces))
-    crease = _creases(body)
-    shade = (0.90 + 0.08 * normals[:, 1] + 0.04 * normals[:, 2]) * crease
+    """Unseen hand vertices: skin of the seen hand part, else of the face; light comes with the pose."""
+    shade = _creases(body)
     both = seen & np.isin(material, (LEFT_HAND, RIGHT_HAND))
     for hand in (LEFT_HAND, RIGHT_HAND):
         mine = material == hand

@@ -16,6 +16,7 @@ from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
 from pipeline.avatar.settle import settled
+from pipeline.avatar.shading import GUESSED, light_of_face
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -96,7 +97,7 @@ def fit(
 
     refined = refine(make, place, tell, show)
     tell("finishing", 0.0)
-    avatar = _assemble(observation, body, scene, samples, refined, config, labels, measure)
+    avatar = _lighted(_assemble(observation, body, scene, samples, refined, config, labels, measure))
     metrics = own_view_metrics(avatar, scene)
     seconds = round(time.perf_counter() - started, 2)
     meta = {**avatar.meta, "metrics": metrics, "learnt_from_labels": learnt, "seconds": seconds}
@@ -142,6 +143,15 @@ def _assemble(
         background=_background(scene),
         meta=meta,
     )
+
+
+def _lighted(avatar: Avatar) -> Avatar:
+    """The avatar with the light that its face shows."""
+    shown = avatar.guessed < GUESSED
+    points = (x[shown].numpy() for x in (avatar.rgb, avatar.face_ids, avatar.bary))
+    with torch.no_grad():
+        light = light_of_face(avatar.body, avatar.mesh(avatar.params).numpy(), *points)
+    return avatar.replace(light=torch.from_numpy(light))
 
 
 def _background(scene: initial.Scene) -> np.ndarray:

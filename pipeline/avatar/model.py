@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.avatar.shading import Shading, shading_of
 from pipeline.types import BodyParams, Camera
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Avatar:
         scale: (N,) standard deviation, > 0.
         rgb: (N, 3) in 0..1.
         guessed: (N,) 0 where the photo shows it .. 1 where it was completed.
+        light: (3,) that guessed arms and hands are lit by (:mod:`pipeline.avatar.shading`), or None.
         skin_index: (N, K) int64 joints; skin_weight: (N, K), sums to 1.
         camera, params: the photo's camera and registered body.
         background: (H, W, 3) uint8, the photo without the person, or None.
@@ -58,6 +60,7 @@ class Avatar:
     skin_weight: Tensor
     camera: Camera
     params: BodyParams
+    light: Tensor | None = None
     background: np.ndarray | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
@@ -72,6 +75,11 @@ class Avatar:
     def corners(self) -> Tensor:
         """(N, 3) int64 vertices of each Gaussian's triangle."""
         return self.body.faces[self.face_ids]
+
+    @cached_property
+    def shading(self) -> Shading:
+        """The Gaussians that are lit anew in every pose."""
+        return shading_of(self)
 
     def canonical(self, params: BodyParams) -> Tensor:
         """Eq. 5 before skinning: ``Bary(T(betas, expression)) + dX``, (N, 3)."""
@@ -90,7 +98,18 @@ class Avatar:
         vertices, joints = canonical_mesh(self.body, params)
         points = barycentric(vertices, self.corners, self.bary) + self.dX
         A = skinning_transforms(self.body, params, joints)
-        return skin(points, A, self.skin_index, self.skin_weight), self.scale, self.rgb
+        return skin(points, A, self.skin_index, self.skin_weight), self.scale, self.lit(A)
+
+    def lit(self, A: Tensor) -> Tensor:
+        """Colours (N, 3) in 0..1 with the light on guessed arms and hands; ``A`` from :func:`skinning_transforms`."""
+        from pipeline.render.lighting import light_factors
+
+        s = self.shading
+        if self.light is None or not len(s.rows):
+            return self.rgb
+        turned = blend(A, self.skin_index[s.rows], self.skin_weight[s.rows])[:, :, :3] @ s.normals[:, :, None]
+        factor = light_factors(turned[:, :, 0], s.shares, self.light)
+        return self.rgb.index_copy(0, s.rows, (self.rgb[s.rows] * factor[:, None]).clamp(max=1.0))
 
     def mesh(self, params: BodyParams) -> Tensor:
         """Eq. 4, posed: the deformed mesh ``LBS(T + dT)``, (V, 3) in the world."""

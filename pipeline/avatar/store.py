@@ -120,6 +120,8 @@ def _tensors(avatar: Avatar) -> dict[str, np.ndarray]:
     }
     for name in PARAM_NAMES:
         out[f"params.{name}"] = np.ascontiguousarray(getattr(avatar.params, name), dtype=np.float32)
+    if avatar.light is not None:
+        out["light"] = array(avatar.light, np.float32)
     if avatar.background is not None:
         out["background"] = np.ascontiguousarray(avatar.background, dtype=np.uint8)
     return out
@@ -214,6 +216,9 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray], body: BodyM
     for name, shape in shapes.items():
         if tuple(tensors[name].shape) != shape or not torch.isfinite(tensors[name]).all():
             raise ValueError(f"{name} has the wrong shape or values")
+    light = tensors.get("light")
+    if light is not None and (light.shape != (3,) or not bool(light.norm() < 1)):  # also where it is not finite
+        raise ValueError("light has the wrong shape or values")
     if int(tensors["face_ids"].max()) >= len(body.faces) or int(tensors["face_ids"].min()) < 0:
         raise ValueError("face_ids out of range")
     if int(tensors["skin_index"].max()) >= body.lbs_weights.shape[1]:
@@ -227,6 +232,7 @@ def _assemble(header: dict[str, Any], arrays: dict[str, np.ndarray], body: BodyM
         skin_weight=tensors["skin_weight"],
         camera=camera,
         params=params,
+        light=light,
         background=arrays.get("background"),
         meta=dict(header.get("meta") or {}),
         **{name: tensors[name] for name in shapes},

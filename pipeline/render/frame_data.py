@@ -27,6 +27,7 @@ class FrameData(NamedTuple):
         joints, weights: (N, K) most weight first. used: (N,) uint8 how many have any.
         opacities: (N,). colors: (N, 3) in 0..1.
         basis: (E, 3 M) int16 how far expressions move, in steps of ``steps`` (E,) metres.
+        lit: (S,) int64 in this order, with ``normals`` (S, 3) and ``shares`` (S,): see :class:`.skinned.Rig`.
     """
 
     order: Array
@@ -40,6 +41,9 @@ class FrameData(NamedTuple):
     colors: Array
     basis: Array
     steps: Array
+    lit: Array
+    normals: Array
+    shares: Array
 
     @staticmethod
     def of(rig: Rig) -> FrameData:
@@ -49,6 +53,8 @@ class FrameData(NamedTuple):
         used = (rig.weights != 0).sum(1).astype(np.uint8)
         order = np.lexsort((used, column < 0))
         heavy = np.argsort(-np.abs(rig.weights[order]), axis=1, kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
         basis, steps = _in_steps(rig.basis[:, column[order[: len(rig.rows)]]])
         return FrameData(
             order=order,
@@ -62,6 +68,9 @@ class FrameData(NamedTuple):
             colors=rig.colors[order],
             basis=basis,
             steps=steps,
+            lit=place[rig.lit],
+            normals=rig.normals,
+            shares=rig.shares,
         )
 
 

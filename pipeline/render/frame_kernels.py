@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.render import lighting
 from pipeline.render.parallel import jit
 from pipeline.render.project_kernels import BLOCK, FAR, NEAR, PLANES, screen_block
 from pipeline.render.tile_kernels import HALF, ONE, ZERO
@@ -37,6 +38,7 @@ AHEAD = 8
 """Splats that are fetched ahead of their use."""
 DIGIT = 1024
 """Values of each of the two digits that splats of a tile are sorted by."""
+DARKEST, BRIGHTEST = np.float32(lighting.DARKEST), np.float32(lighting.BRIGHTEST)
 OPACITY_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)
 FULL = np.float32(255.0)
@@ -63,6 +65,32 @@ def express(task, tasks, means, basis, steps, out):
                 for j in range(many):
                     sums[j] += step * np.float32(row[j])
         out[first : first + many] = sums[:many]
+
+
+@jit(fast=True)
+def relight(task, tasks, lit, normals, shares, light, joints, weights, transforms, colors, splats):
+    """Write the colours of Gaussians ``lit`` (S,) as their surfaces lie in this pose.
+
+    Args:
+        normals: (S, 3) canonical. shares: (S,). light: (3,). joints, weights: (N, K). transforms: (J, 16) by columns.
+        colors: (N, 3).
+    """
+    start, stop = _span(task, tasks, lit.shape[0])
+    for s in range(start, stop):
+        i = lit[s]
+        x, y, z = ZERO, ZERO, ZERO
+        for k in range(joints.shape[1]):
+            w = weights[i, k]
+            if w != ZERO:
+                A, a, b, c = transforms[joints[i, k]], normals[s, 0], normals[s, 1], normals[s, 2]
+                x += w * (A[0] * a + A[4] * b + A[8] * c)
+                y += w * (A[1] * a + A[5] * b + A[9] * c)
+                z += w * (A[2] * a + A[6] * b + A[10] * c)
+        length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-12))
+        factor = (ONE + (x * light[0] + y * light[1] + z * light[2]) / length) / (ONE + light[2])
+        factor = ONE + shares[s] * (min(max(factor, DARKEST), BRIGHTEST) - ONE)
+        for c in range(3):
+            splats[i, COLOR + c] = min(colors[i, c] * factor, ONE)
 
 
 @jit()

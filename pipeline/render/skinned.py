@@ -33,6 +33,8 @@ class Rig:
         means: (N, 3) canonical positions, metres. scales: (N,). colors: (N, 3) in 0..1. opacities: (N,).
         joints: (N, K) uint8. weights: (N, K).
         rows: (M,) int64 Gaussians that expressions move. basis: (E, M, 3) how far.
+        lit: (S,) int64 Gaussians whose colours change with the pose. normals: (S, 3) canonical, unit length.
+        shares: (S,) how much of the ``light`` (3,) they get; see :func:`.lighting.light_factors`.
     """
 
     means: Array
@@ -43,6 +45,10 @@ class Rig:
     opacities: Array
     rows: Array
     basis: Array
+    lit: Array
+    normals: Array
+    shares: Array
+    light: Array
 
     @staticmethod
     def build(
@@ -55,6 +61,10 @@ class Rig:
         opacities: Array | Tensor | None = None,
         rows: Array | Tensor | None = None,
         basis: Array | Tensor | None = None,
+        lit: Array | Tensor | None = None,
+        normals: Array | Tensor | None = None,
+        shares: Array | Tensor | None = None,
+        light: Array | Tensor | None = None,
     ) -> Rig:
         """Check and convert.
 
@@ -67,6 +77,8 @@ class Rig:
             opacities: (N,); all 1 when None.
             rows: (M,) Gaussians that expressions move, or None.
             basis: (M, 3, E) how far a unit of every expression coefficient moves them, canonical metres, or None.
+            lit: (S,) Gaussians whose colours change with the pose, with ``normals`` (S, 3), ``shares`` (S,) and the
+                ``light`` (3,), or None.
 
         Raises:
             PipelineError: shapes do not fit, or ``rows`` names a Gaussian twice.
@@ -81,8 +93,10 @@ class Rig:
         basis = np.zeros((len(rows), 3, 0), np.float32) if basis is None else _numpy(basis)
         if basis.ndim != 3 or basis.shape[:2] != (len(rows), 3):
             raise PipelineError(f"The expression basis must be ({len(rows)}, 3, E), not {basis.shape}.")
-        if len(np.unique(rows)) != len(rows):
-            raise PipelineError("A Gaussian stands twice among those that expressions move; name each one once.")
+        lit = np.zeros(0, np.int64) if lit is None else np.ascontiguousarray(_numpy(lit), np.int64)
+        for named in (rows, lit):
+            if len(np.unique(named)) != len(named):
+                raise PipelineError("A Gaussian stands twice among those that move or are lit; name each one once.")
         return Rig(
             means=_float(means, n, 3),
             joints=joints,
@@ -92,6 +106,10 @@ class Rig:
             opacities=np.ones(n, np.float32) if opacities is None else _float(opacities, n),
             rows=rows,
             basis=np.ascontiguousarray(basis.transpose(2, 0, 1), np.float32),
+            lit=lit,
+            normals=np.zeros((0, 3), np.float32) if normals is None else _float(normals, len(lit), 3),
+            shares=np.zeros(0, np.float32) if shares is None else _float(shares, len(lit)),
+            light=np.zeros(3, np.float32) if light is None else _float(light, 3),
         )
 
     def transforms(self, transforms: Array | Tensor) -> Array:
@@ -194,6 +212,9 @@ class SkinnedRenderer:
         with self._room() as room:
             points = self._expressed(expression, means, room, slices)
             tiles = self._tiles(points, A, view, room, slices)
+            data = self._data
+            lit = data.lit, data.normals, data.shares, self._rig.light
+            run(frame_kernels.relight, *lit, data.joints, data.weights, A, data.colors, room.splats, tasks=slices)
             parts = 1 if slices == 1 else 4 * slices
             run(frame_kernels.blend, room.splats, *tiles, rest, picture, layers, tasks=parts)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.render import triton_kernels as kernels
+from pipeline.render.lighting import light_factors
 from pipeline.render.skinned import Rig
 from pipeline.render.triton_gaussians import (
     BLOCK,
@@ -89,7 +90,18 @@ class TritonRenderer:
                 points, on["joints"], on["weights"], A, on["scales"], on["opacities"], *lens, p.splats, p.rects,
                 p.depths, p.counts, JOINTS=on["joints"].shape[1], BLOCK=BLOCK,
             )  # fmt: skip
-        return blend(p, sort_pairs(p, camera, None), on["colors"], self._black, camera)
+        return blend(p, sort_pairs(p, camera, None), self._lit(A), self._black, camera)
+
+    def _lit(self, A: Tensor) -> Tensor:
+        """Colours with the light of this pose; ``A`` (J, 12)."""
+        on = self._on
+        if not len(on["lit"]):
+            return on["colors"]
+        joints, weights = on["joints"][on["lit"]].long(), on["weights"][on["lit"]]
+        turns = (A[joints].view(*joints.shape, 3, 4)[..., :3] * weights[..., None, None]).sum(1)
+        factor = light_factors((turns @ on["normals"][:, :, None])[:, :, 0], on["shares"], on["light"])
+        lit = (on["colors"][on["lit"]] * factor[:, None]).clamp(max=1.0)
+        return on["colors"].index_copy(0, on["lit"], lit)
 
     def _expressed(self, expression: Array | Tensor | None, means: Array | Tensor | None) -> Tensor:
         """Canonical positions with an expression."""
