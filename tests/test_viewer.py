@@ -32,9 +32,11 @@ def poses(doll):
 
 @pytest.fixture(scope="module")
 def textured(doll):
-    """The doll with colours that vary slowly, so that pictures can be compared."""
+    """The doll with colours that vary slowly, so that pictures can be compared, and guessed arms that are lit."""
     points = doll.canonical(doll.params)
-    return doll.replace(rgb=0.5 + 0.4 * torch.sin(points * torch.tensor([9.0, 13.0, 7.0])))
+    guessed = (points[:, 0].abs() > 0.2).float()
+    rgb = 0.5 + 0.4 * torch.sin(points * torch.tensor([9.0, 13.0, 7.0]))
+    return doll.replace(rgb=rgb, guessed=guessed, light=torch.tensor([-0.4, 0.3, 0.1]))
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +131,7 @@ def test_browser_draws_what_the_renderer_draws(textured, poses, view_page):
     from pipeline.puppet import Puppet
 
     puppet, centre = Puppet(textured), person_center(textured)
+    dull = Puppet(textured.replace(light=None))
     with chromium(*SOFTWARE_WEBGL) as browser:
         page = browser.new_page(viewport={"width": 400, "height": 700})
         problems = []
@@ -144,6 +147,8 @@ def test_browser_draws_what_the_renderer_draws(textured, poses, view_page):
             color, alpha = puppet.layers(poses[frame], camera)
             difference = drawn[..., :3] * drawn[..., 3:] - color
             assert -10 * np.log10((difference**2).mean()) > 24
+            unlit = drawn[..., :3] * drawn[..., 3:] - dull.layers(poses[frame], camera)[0]
+            assert (unlit**2).mean() > 1.15 * (difference**2).mean(), "arms are lit as in videos"
             assert np.abs(drawn[..., 3] - alpha).mean() < 0.01
         page.focus("canvas")
         page.keyboard.press("ArrowRight")

@@ -63,6 +63,7 @@ def pack_scene(avatar: Avatar, max_splats: int = MAX_SPLATS) -> bytes:
         "scale": np.rint((log_scale - scale_low) / (scale_high - scale_low) * 255).astype(np.uint8),
         "color": np.rint(np.clip(avatar.rgb.numpy()[kept], 0, 1) * 255).astype(np.uint8),
         "guessed": np.rint(np.clip(avatar.guessed.numpy()[kept], 0, 1) * 255).astype(np.uint8),
+        "normal": _lit_normals(avatar)[kept],
         "joint": joints.numpy().astype(np.uint8),
         "weight": _bytes_that_sum(weights.numpy()),
         **face,
@@ -83,6 +84,7 @@ def pack_scene(avatar: Avatar, max_splats: int = MAX_SPLATS) -> bytes:
             "height": camera.height,
         },
         "center": person_center(avatar).tolist(),
+        "light": [0.0, 0.0, 0.0] if avatar.light is None else avatar.light.tolist(),
         "fps": 30.0,
         **face_header,
     }
@@ -180,6 +182,13 @@ def _bytes_that_sum(weights: Array) -> Array:
     out = np.floor(weights * 255).astype(np.int32)
     out[np.arange(len(out)), weights.argmax(1)] += 255 - out.sum(1)
     return out.astype(np.uint8)
+
+
+def _lit_normals(avatar: Avatar) -> Array:
+    """(N, 3) int8: canonical normals of Gaussians that are lit, as long as their share of the light; others zero."""
+    lit, out = avatar.shading, np.zeros((len(avatar), 3), np.int8)
+    out[lit.rows.numpy()] = np.rint((lit.normals * lit.shares[:, None]).numpy() * 127).astype(np.int8)
+    return out
 
 
 def _face(avatar: Avatar, rows: Array) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -6,6 +6,7 @@
 // The files are described in pack.py.
 
 const NEAR = 0.1, BEHIND = 0.0008, LOW_PASS = 0.3;
+const DARKEST = 0.5, BRIGHTEST = 1.2;  // as in render/lighting.py
 const MAX_YAW = 60, MAX_PITCH = 30, MAX_ZOOM = 6;
 const KEYS = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, 5], ArrowDown: [0, -5] };
 
@@ -20,12 +21,13 @@ layout(location = 4) in uvec4 joint;
 layout(location = 5) in vec4 weight;
 layout(location = 6) in uvec3 corner;
 layout(location = 7) in vec2 bary;
+layout(location = 8) in vec3 normal;  // of what is lit, as long as its share of the light
 uniform highp sampler2D bones;    // 3 x joints: rows of the joints' transforms
 uniform highp sampler2D offsets;  // where the expression moves the vertices of the face
 uniform mat4 view;
 uniform vec4 lens;                // fx, fy, cx, cy in pixels of the target
 uniform vec2 target;              // its width and height
-uniform vec3 low, high;
+uniform vec3 low, high, light;
 uniform vec2 logScale;
 uniform float far, reach, tint;
 uniform int faceSplats;
@@ -54,7 +56,10 @@ void main() {
   gl_Position.y = -gl_Position.y;
   gl_PointSize = 2.0 * half_size;
   disc = vec2(sigma, half_size);
-  shade = mix(color, vec3(1.0, 0.42, 0.05), 0.65 * tint * guessed);
+  vec3 n = vec3(dot(x.xyz, normal), dot(y.xyz, normal), dot(z.xyz, normal));
+  float bright = clamp((1.0 + dot(n, light) / max(length(n), 1e-6)) / (1.0 + light.z), ${DARKEST}, ${BRIGHTEST});
+  vec3 lit = min(color * mix(1.0, bright, min(length(normal), 1.0)), 1.0);
+  shade = mix(lit, vec3(1.0, 0.42, 0.05), 0.65 * tint * guessed);
 }`;
 
 const SURFACE = `#version 300 es
@@ -229,7 +234,7 @@ class Renderer {
       [scene.position, 3, gl.UNSIGNED_SHORT, true], [scene.scale, 1, gl.UNSIGNED_BYTE, true],
       [scene.color, 3, gl.UNSIGNED_BYTE, true], [scene.guessed, 1, gl.UNSIGNED_BYTE, true],
       [scene.joint, 4, gl.UNSIGNED_BYTE, false], [scene.weight, 4, gl.UNSIGNED_BYTE, true],
-      [corner, 3, gl.UNSIGNED_SHORT, false], [bary, 2, gl.UNSIGNED_BYTE, true],
+      [corner, 3, gl.UNSIGNED_SHORT, false], [bary, 2, gl.UNSIGNED_BYTE, true], [scene.normal, 3, gl.BYTE, true],
     ].map(([values, size, kind, normal], i) => {
       const buffer = gl.createBuffer();
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
@@ -296,6 +301,7 @@ class Renderer {
     gl.uniform2f(places.target, width, height);
     gl.uniform3fv(places.low, s.low);
     gl.uniform3fv(places.high, s.high);
+    gl.uniform3fv(places.light, s.light);
     gl.uniform2fv(places.logScale, s.logScale);
     gl.uniform1f(places.far, this.far);
     gl.uniform1f(places.reach, reach);
