@@ -174,7 +174,7 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
     for name, other in (("left_arm", "right_arm"), ("right_arm", "left_arm")):
         shown = seen & arms[name]
         few = shown.sum() < ENOUGH_ARM
-        if few:  # then all of it is as the other arm and what is shown around both shoulders
+        if few:
             shown = seen & (arms[name] | arms[other] | (torso & (around < AROUND_SHOULDER)))
         if not shown.any():
             continue
@@ -182,7 +182,7 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
         starts = np.arange(0.0, along[arms[name]].max(), STRETCH)
         far = (along[known] - starts[:, None] - 0.5 * STRETCH) ** 2
         near = np.exp((far[:, shown[known]].min(1, keepdims=True) - far) / (2 * STRETCH) ** 2)
-        if few:
+        if few:  # at every height the same; what is on an arm says more than what is beside it
             near = np.broadcast_to(np.where(torso[known], 1.0, 5.0), far.shape)
         weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
         for start, base in zip(starts, commonest(rgb[known], weight), strict=True):

@@ -6,9 +6,12 @@ past the hand in the picture, where the robust reprojection has saturated and no
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
+from torch import Tensor
 
 from pipeline.body import BodyModel
 from pipeline.body.kinematics import chain_transforms, rotation_matrices
@@ -49,34 +52,49 @@ def reach_for_hands(state: dict[str, Array], targets: Targets, body: BodyModel, 
     with torch.no_grad():
         shape = torch.as_tensor(np.asarray(betas, np.float32))[None]
         vertices, joints = (x[0] for x in body.shaped(shape, torch.zeros(1, body.n_expression)))
-        pose = np.concatenate([state["global_orient"][:, None], state["body_pose"]], 1)
-        turns = torch.eye(3).repeat(len(targets), len(joints), 1, 1)
-        turns[:, : pose.shape[1]] = rotation_matrices(torch.as_tensor(pose, dtype=torch.float32))
-        frames = chain_transforms(turns, joints[None].expand(len(targets), -1, -1)).numpy()
-    rest = joints.numpy()
+    frames, rest = _joint_frames(state, joints), joints.numpy()
     for side, (collar, shoulder, elbow, wrist, joint, hand, landmarks) in enumerate(ARMS):
         spots = body.landmarks[landmarks]
         palm = (vertices.numpy()[spots.vertex_ids] * np.asarray(spots.weights)[..., None]).sum(1)
-        fan = np.array([palm[b] - palm[a] for a, b in (T.HAND_BONES[i] for i in FAN)])
         lengths = np.array([np.linalg.norm(palm[a] - palm[b]) for a, b in PALM])
         lost = (targets.weights[:, hand].sum(1) > 0) & (targets.weights[:, T.POSE.start + joint] < ELBOW_SEEN)
         for f in np.flatnonzero(lost.numpy()):
-            place = frames[f, :, :3, 3] + state["transl"][f]
-            seen = targets.points[f, hand].numpy()
+            place, seen = frames[f, :, :3, 3], targets.points[f, hand].numpy()
             if _gap(place[wrist], place[shoulder], seen[0], camera) < MISSED:
                 continue
-            upper, lower = (np.linalg.norm(rest[b] - rest[a]) for a, b in ((shoulder, elbow), (elbow, wrist)))
+            chain = (shoulder, elbow, wrist)
+            upper, lower = (np.linalg.norm(rest[b] - rest[a]) for a, b in itertools.pairwise(chain))
             goal = _goal(place[shoulder], STRETCH * (upper + lower), seen, lengths, camera)
             bend = _bend(place[shoulder], place[elbow], goal, upper, lower)
-            root = Rotation.from_matrix(frames[f, collar, :3, :3])
-            turn = smallest_turn(rest[elbow] - rest[shoulder], root.inv().apply(bend - place[shoulder]))
-            forearm = (root * turn).inv().apply(goal - bend)
-            state["body_pose"][f, shoulder - 1] = turn.as_rotvec()
-            forearm_turn = smallest_turn(rest[wrist] - rest[elbow], forearm)
-            state["body_pose"][f, elbow - 1] = forearm_turn.as_rotvec()
+            turns = _turns(Rotation.from_matrix(frames[f, collar, :3, :3]), rest[[*chain]], place[shoulder], bend, goal)
+            for number, turn in zip((shoulder, elbow), turns[:2], strict=True):
+                state["body_pose"][f, number - 1] = turn.as_rotvec()
             if targets.hand_dir_weights[f, side] > 0:
-                dirs = (root * turn * forearm_turn).inv().apply(targets.hand_dirs[f, side, list(FAN)].numpy())
-                state["body_pose"][f, wrist - 1] = _wrist(fan, dirs)
+                dirs = turns[-1].inv().apply(targets.hand_dirs[f, side, list(FAN)].numpy())
+                state["body_pose"][f, wrist - 1] = _wrist(palm, dirs)
+
+
+def _joint_frames(state: dict[str, Array], joints: Tensor) -> Array:
+    """Frames (F, 55, 4, 4) of the posed joints, world, for rest joints (55, 3); fingers and face as at rest."""
+    pose = torch.as_tensor(np.concatenate([state["global_orient"][:, None], state["body_pose"]], 1)).float()
+    turns = torch.eye(3).repeat(len(pose), len(joints), 1, 1)
+    turns[:, : pose.shape[1]] = rotation_matrices(pose)
+    frames = chain_transforms(turns, joints[None].expand(len(pose), -1, -1)).numpy()
+    frames[:, :, :3, 3] += state["transl"][:, None]
+    return frames
+
+
+def _turns(
+    collar: Rotation, rest: Array, shoulder: Array, elbow: Array, wrist: Array
+) -> tuple[Rotation, Rotation, Rotation]:
+    """How shoulder and elbow turn, each against its parent, for joints at these places; and the forearm in the world.
+
+    Args:
+        collar: in the world. rest: (3, 3) the joints at rest. shoulder, elbow, wrist: (3,) world.
+    """
+    first = smallest_turn(rest[1] - rest[0], collar.inv().apply(elbow - shoulder))
+    second = smallest_turn(rest[2] - rest[1], (collar * first).inv().apply(wrist - elbow))
+    return first, second, collar * first * second
 
 
 def _gap(wrist: Array, shoulder: Array, pixel: Array, camera: Camera) -> float:
@@ -118,8 +136,9 @@ def _bend(shoulder: Array, elbow: Array, goal: Array, upper: float, lower: float
     return shoulder + along * axis + np.sqrt(max(upper**2 - along**2, 0.0)) * _unit(aside)
 
 
-def _wrist(fan: Array, dirs: Array) -> Array:
-    """The rotation vector (3,) that turns the bones of a palm (5, 3) at rest into directions (5, 3), bounded."""
+def _wrist(palm: Array, dirs: Array) -> Array:
+    """The rotation vector (3,) that turns the FAN of a hand (21, 3) at rest into directions (5, 3), bounded."""
+    fan = np.array([palm[b] - palm[a] for a, b in (T.HAND_BONES[i] for i in FAN)])
     turn = Rotation.align_vectors(dirs, fan / np.linalg.norm(fan, axis=1, keepdims=True))[0].as_rotvec()
     return turn * min(1.0, MAX_WRIST / max(float(np.linalg.norm(turn)), 1e-9))
 
