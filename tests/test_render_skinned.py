@@ -91,7 +91,8 @@ def test_lit_gaussians_brighten_towards_the_light(puppet, transforms):
         expected = differentiable({**puppet, "colors": colors}, A, none, torch.zeros(3))
         image, _ = renderer.layers(A, CAMERA)
         assert psnr(image, expected.image.numpy()) > 55
-    assert light_factors(torch.tensor([[0.0, 0, 2]]), torch.ones(1), torch.from_numpy(light)) == pytest.approx(1)
+    facing = light_factors(torch.tensor([[0.0, 0, 2]]), torch.ones(1), torch.from_numpy(light))
+    assert facing == pytest.approx(1.1 / (1 + 0.2 / 3))
 
 
 def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):

@@ -39,6 +39,7 @@ AHEAD = 8
 DIGIT = 1024
 """Values of each of the two digits that splats of a tile are sorted by."""
 DARKEST, BRIGHTEST = np.float32(lighting.DARKEST), np.float32(lighting.BRIGHTEST)
+FACING = np.float32(lighting.FACING)
 OPACITY_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)
 FULL = np.float32(255.0)
@@ -87,7 +88,7 @@ def relight(task, tasks, lit, normals, shares, light, joints, weights, transform
                 y += w * (A[1] * a + A[5] * b + A[9] * c)
                 z += w * (A[2] * a + A[6] * b + A[10] * c)
         length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-12))
-        factor = (ONE + (x * light[0] + y * light[1] + z * light[2]) / length) / (ONE + light[2])
+        factor = (ONE + (x * light[0] + y * light[1] + z * light[2]) / length) / (ONE + FACING * light[2])
         factor = ONE + shares[s] * (min(max(factor, DARKEST), BRIGHTEST) - ONE)
         for c in range(3):
             splats[i, COLOR + c] = min(colors[i, c] * factor, ONE)
