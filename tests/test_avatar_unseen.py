@@ -71,6 +71,18 @@ def test_short_sleeve_stays_cloth_and_the_arm_below_it_skin(body):
     assert np.quantile(off, 0.8) < 0.25 * np.linalg.norm(cloth - skin), "a sleeve ends, it does not fade"
 
 
+def test_forearm_that_is_not_shown_is_as_the_other_one(body):
+    """Of one arm only the sleeve is in the photo, the other shows the bare forearm: both are bare."""
+    template = body.v_template.numpy()
+    left, right = (np.asarray(body.regions[name]) for name in ("left_arm", "right_arm"))
+    cloth, skin = np.array([0.1, 0.2, 0.6]), np.array([0.8, 0.6, 0.5])
+    rgb = np.where(np.abs(template[:, :1]) < 0.34, cloth, skin).astype(np.float32)
+    seen = (template[:, 2] > 0.0) & (left | (right & (np.abs(template[:, 0]) < 0.30)))
+    filled = completion.complete(body, rgb, seen.astype(np.float32)).rgb
+    forearm = right & (np.abs(template[:, 0]) > 0.44)
+    assert np.linalg.norm(filled[forearm].mean(0) - skin) < 0.3 * np.linalg.norm(cloth - skin)
+
+
 def test_arms_that_are_not_in_the_photo_are_as_the_shoulders(body):
     """Bare shoulders with a dark strap, and next to nothing of the arms: they become skin, no mix."""
     template = body.v_template.numpy()

@@ -172,22 +172,36 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
     shoulder = template[arms["left_arm"]][along[arms["left_arm"]].argmin()]
     around = np.linalg.norm(np.c_[along, template[:, 1:]] - (abs(shoulder[0]), *shoulder[1:]), axis=1)
     for name, other in (("left_arm", "right_arm"), ("right_arm", "left_arm")):
-        shown = seen & arms[name]
+        shown, across = seen & arms[name], seen & arms[other]
         few = shown.sum() < ENOUGH_ARM
         if few:
-            shown = seen & (arms[name] | arms[other] | (torso & (around < AROUND_SHOULDER)))
+            shown = shown | across | (torso & (around < AROUND_SHOULDER))
         if not shown.any():
             continue
-        known = np.flatnonzero(shown | (seen & arms[other]) | torso)
+        known = np.flatnonzero(shown | across | torso)
         starts = np.arange(0.0, along[arms[name]].max(), STRETCH)
-        far = (along[known] - starts[:, None] - 0.5 * STRETCH) ** 2
-        near = np.exp((far[:, shown[known]].min(1, keepdims=True) - far) / (2 * STRETCH) ** 2)
+        gap = np.abs(along[known] - starts[:, None] - 0.5 * STRETCH)
         if few:  # at every height the same; what is on an arm says more than what is beside it
-            near = np.broadcast_to(np.where(torso[known], 1.0, 5.0), far.shape)
-        weight = np.where(shown[known], near + 0.1, np.where(torso[known], 0.02, 0.05))
+            near = np.broadcast_to(np.where(torso[known], 1.0, 5.0) * shown[known], gap.shape)
+        else:
+            near = _nearest(gap, shown[known], across[known])
+        weight = near + np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
         for start, base in zip(starts, commonest(rgb[known], weight), strict=True):
             todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)
             data[todo], target[todo] = 0.1, np.clip(base * shade[todo, None], 0, 1)
+
+
+def _nearest(gap: Array, own: Array, other: Array) -> Array:
+    """Weights (M, N) of what is nearest to M heights on an arm; of the other arm where only that one is shown there.
+
+    Args:
+        gap: (M, N) distance of N known vertices along the arm, metres. own, other: (N,) bool, on which arm they are.
+    """
+    least = [np.where(arm, gap, np.inf).min(1, keepdims=True) for arm in (own, other)]
+    across = least[1] + 2 * STRETCH < least[0]
+    mine = np.where(across, other, own)
+    nearest = np.where(across, least[1], least[0])
+    return mine * np.exp((nearest**2 - gap**2) / (2 * STRETCH) ** 2)
 
 
 def commonest(rgb: Array, weight: Array, width: float = 0.08) -> Array:
