@@ -37,6 +37,8 @@ STRETCH = 0.025
 """Length in metres of the stretches of an arm that get a colour each."""
 ENOUGH_ARM, AROUND_SHOULDER = 20, 0.12
 """Seen vertices of an arm from which its colours are taken; with fewer, those within so many metres of its shoulder."""
+SEVERAL = 5
+"""Vertices that say how far an arm is shown."""
 ENOUGH_HAND = 100
 """Seen vertices of hands (of 1600 each) from which their colour is taken; fewer are often in shadow or wrong."""
 
@@ -194,14 +196,16 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
 def _nearest(gap: Array, own: Array, other: Array) -> Array:
     """Weights (M, N) of what is nearest to M heights on an arm; of the other arm where only that one is shown there.
 
+    Several vertices must be near, since a single one may be a mistake.
+
     Args:
         gap: (M, N) distance of N known vertices along the arm, metres. own, other: (N,) bool, on which arm they are.
     """
-    least = [np.where(arm, gap, np.inf).min(1, keepdims=True) for arm in (own, other)]
-    across = least[1] + 2 * STRETCH < least[0]
+    least = [np.sort(np.where(arm, gap, np.inf), axis=1)[:, SEVERAL - 1 : SEVERAL] for arm in (own, other)]
+    across = least[1] + STRETCH < least[0]
     mine = np.where(across, other, own)
     nearest = np.where(across, least[1], least[0])
-    return mine * np.exp((nearest**2 - gap**2) / (2 * STRETCH) ** 2)
+    return mine * np.exp(np.minimum(nearest**2 - gap**2, 0.0) / (2 * STRETCH) ** 2)
 
 
 def commonest(rgb: Array, weight: Array, width: float = 0.08) -> Array:
