@@ -191,7 +191,7 @@ def test_ctrl_c_in_the_middle_of_a_fit(astronaut_path, tmp_path):
     time.sleep(8)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=240)
-    # A shell shows 130 for both: Python dies of the signal itself where that came while a class was being made (import).
+    # A shell shows 130 for both: Python dies of the signal itself where that came while a class was being made.
     assert process.returncode in (130, -signal.SIGINT), err
     assert json.loads(out) == {"error": "Stopped; nothing was written."} and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
