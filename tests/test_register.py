@@ -159,6 +159,9 @@ def test_two_wrists_on_one_raised_hand_are_one():
     weights = build_targets([raised], *SIZE).weights[0, T.POSE]
     assert weights[[13, 15, 17, 19, 21]].max() == 0 and weights[12] == 1
     assert phantom_wrists(dataclasses.replace(raised, left_hand=hand + 60)) == (False, False)
+    elbow = pose.copy()
+    elbow[13, 2] = 0.95
+    assert phantom_wrists(dataclasses.replace(raised, pose=elbow)) == (False, False), "an arm that is seen is real"
     lowered = pose.copy()
     lowered[:, 1] -= 300
     assert phantom_wrists(dataclasses.replace(raised, pose=lowered)) == (False, False), "hands may meet in the lap"

@@ -23,8 +23,9 @@ POSE_HANDS = range(15, 23)
 POSE_FACE = range(11)
 ARM_POINTS = ((13, 15, 17, 19, 21), (14, 16, 18, 20, 22))
 """MediaPipe Pose points on the left and the right arm, from the elbow on."""
-PHANTOM = 0.8
-"""Lengths of a hand around it in which the wrist of the other arm is taken for a guess."""
+PHANTOM, RAISED, ELBOW_SEEN = 0.8, 0.1, 0.9
+"""A wrist is taken for a guess: within so many lengths of a hand from the other side's, where that hand is so many
+shoulder widths above the shoulders, and its own elbow is less visible than this."""
 POSE_TORSO = (11, 12, 23, 24)
 
 ARM_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))
@@ -153,19 +154,19 @@ def phantom_wrists(detections: Detections) -> tuple[bool, bool]:
     """Whether the left and the right wrist of the pose are none, but guesses at the one hand that was found, the other.
 
     The pose network likes to put both wrists on a single hand that is raised before the face; the hand network then
-    finds one hand there. Below the shoulders two hands often meet, and one of them hides the other.
+    finds one hand there. An arm whose elbow is seen is real, and below the shoulders two hands often meet, one of which
+    hides the other.
     """
     pose, left, right = detections.pose, detections.left_hand, detections.right_hand
-    width = abs(pose[11, 0] - pose[12, 0])
-    lowest = pose[[11, 12], 1].max() + 0.25 * width
+    lowest = pose[[11, 12], 1].min() - RAISED * abs(pose[11, 0] - pose[12, 0])
 
-    def beside(hand: Array | None, wrist: int) -> bool:
-        if hand is None or hand[:, 1].mean() > lowest:
+    def beside(hand: Array | None, elbow: int, wrist: int) -> bool:
+        if hand is None or hand[:, 1].mean() > lowest or pose[elbow, 2] > ELBOW_SEEN:
             return False
         length = np.linalg.norm(hand[:, :2] - hand[0, :2], axis=1).max()
         return bool(np.linalg.norm(hand[:, :2] - pose[wrist, :2], axis=1).min() < PHANTOM * length)
 
-    return left is None and beside(right, 15), right is None and beside(left, 16)
+    return left is None and beside(right, 13, 15), right is None and beside(left, 14, 16)
 
 
 def _pose_weights(detections: Detections, width: int, height: int, found: tuple[bool, bool, bool]) -> Array:
