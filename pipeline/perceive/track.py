@@ -72,7 +72,7 @@ KNOWN_STAGES = (
     Stage(160, 0.03, _ALL, prior=0.7),
     Stage(110, 0.016, _ALL, prior=0.7, order=True),
 )
-"""For a person known from a photo, whose pose is the start: no longer steps for the root, which would lose the face,
+"""For a person known from a photo, whose pose is the start: no long steps for the root, which would lose the face,
 and more of them, because a hand near the camera and a face are reconciled slowly."""
 PLAIN_GAINS = {"weight_body": 3.0, "weight_body_direction": 2.0, "weight_order": 2.0}
 """Beside hands and face the arms' and legs' points weigh little, and in so few steps they would not arrive."""
