@@ -14,13 +14,13 @@ from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
 from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
-from pipeline.perceive.lips import widest_jaw
+from pipeline.perceive.lips import widest_jaw, with_lips
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
 from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
 from pipeline.perceive.report import check_detections, crouches, make_report, part_errors
 from pipeline.perceive.targets import build_targets
-from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of, with_lips
+from pipeline.perceive.track import CHUNK, OVERLAP, VideoDetections, _crossfade, choose_reference, chunks_of
 from pipeline.render import interpolate, rasterize_mesh
 from pipeline.types import BodyParams, Detections, PipelineError
 

@@ -22,9 +22,10 @@ from pipeline.console import Progress
 from pipeline.labels.steady import steady_matte
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.likeness import Likeness
+from pipeline.perceive.lips import with_lips
 from pipeline.perceive.photo import crop_detections
 from pipeline.perceive.register import RegisterConfig, Stage
-from pipeline.perceive.track import ORDER_STEP, VIDEO_STAGES, chunks_of, register_chunks, with_lips
+from pipeline.perceive.track import ORDER_STEP, VIDEO_STAGES, chunks_of, register_chunks
 from pipeline.puppet import Puppet
 from pipeline.render import rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera, Observation

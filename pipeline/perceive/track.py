@@ -19,19 +19,18 @@ from pipeline.perceive.eyes import read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
-from pipeline.perceive.lips import widest_jaw
+from pipeline.perceive.lips import JAW_OPEN, jaw_left
 from pipeline.perceive.matte import Matter
 from pipeline.perceive.people import count_faces_closely
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.reach import reach_for_hands
-from pipeline.perceive.register import FaceRig, RegisterConfig, Registration, Stage, register
+from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
 from pipeline.perceive.report import part_errors
 from pipeline.perceive.shots import CutDetector, shots
 from pipeline.perceive.targets import Targets, build_targets
 from pipeline.types import Array, BodyParams, Camera, Detections, MotionClip, Observation, PipelineError
 from pipeline.video import VideoReader
 
-JAW_OPEN = ARKIT_NAMES.index("jawOpen")
 CHUNK, OVERLAP = 240, 24
 """Frames optimised together, and frames shared by neighbouring chunks (cross-faded)."""
 SHAPE_FRAMES = 6
@@ -167,22 +166,6 @@ class TrackResult:
         t = self.targets
         parts = {"face": t.has_face, "left_hand": t.has_left_hand, "right_hand": t.has_right_hand}
         return {"person": self.found, **{name: values.numpy() for name, values in parts.items()}}
-
-
-def jaw_left(arkit: Array, targets: Targets, more: float = 0.0) -> Array:
-    """(F,) share of the open jaw in ``arkit`` (F, 52) that the lips of the face mesh allow, 0..1; ``more``: on top."""
-    widest = more + widest_jaw(targets.points[:, T.FACE].numpy(), targets.has_face.numpy())
-    return np.minimum(1.0, widest / np.maximum(arkit[:, JAW_OPEN], 1e-6)).astype(np.float32)
-
-
-def with_lips(registration: Registration, targets: Targets, body: BodyModel, photo: Observation) -> Registration:
-    """The same bodies with mouths no further open than their lips are, compared with the lips of the photo."""
-    seen = photo.detections.face
-    own = 0.0 if seen is None else float(widest_jaw(seen[None, :, :2], np.ones(1, bool))[0])
-    arkit = np.array(registration.state["arkit"])
-    arkit[:, JAW_OPEN] *= jaw_left(arkit, targets, max(0.0, float(photo.arkit[JAW_OPEN]) - own))
-    face = {k: v.numpy() for k, v in FaceRig(body)(torch.from_numpy(arkit)).items()}
-    return replace(registration, state={**registration.state, "arkit": arkit}, face=face)
 
 
 def detect_video(
