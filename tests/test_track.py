@@ -12,7 +12,7 @@ import torch
 
 from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
-from pipeline.perceive.eyes import read_eyes
+from pipeline.perceive.eyes import BLINK, read_eyes, with_blinks
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.lips import widest_jaw, with_lips
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
@@ -299,6 +299,25 @@ def open_eyes(frames: int) -> np.ndarray:
         faces[:, right], faces[:, left], faces[:, iris] = (x - 20, 200), (x + 20, 200), (x, 200)
         faces[:, upper], faces[:, lower] = (x, 194), (x, 206)
     return faces
+
+
+def test_lids_shut_as_measured_and_open_as_in_the_photo(body):
+    mesh = open_eyes(12)
+    mesh[5:7, [386, 374, 159, 145], 1] = 200
+    found = [
+        dataclasses.replace(frame(0.0), face=np.concatenate([m, np.zeros((478, 1), np.float32)], axis=1)) for m in mesh
+    ]
+    targets = build_targets(found, *SIZE)
+    lids = np.isin(np.arange(52), BLINK)
+    arkit = np.tile(0.4 * lids.astype(np.float32), (12, 1))  # as a smooth registration has it
+    face = body.arkit_to_params(arkit)
+    registration = Registration({"arkit": arkit}, np.zeros(body.n_betas), face, np.zeros((12, T.N_POINTS, 2)))
+    out = with_blinks(registration, targets, body, SimpleNamespace(arkit=0.1 * lids))
+    shut = out.state["arkit"][:, BLINK]
+    np.testing.assert_allclose(np.delete(shut, [5, 6], axis=0), 0.1, atol=1e-6)
+    assert shut[5:7].min() > 0.95 and not out.state["arkit"][:, ~lids].any()
+    open_, closed = (np.abs(out.face["expression"][i]).max() for i in (0, 5))
+    assert closed > 5 * open_
 
 
 def test_blinks_and_gaze_are_read_from_lids_and_irises():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,10 +14,11 @@ from pipeline.avatar import initial, losses
 from pipeline.avatar.attach import HIDDEN, LID, LOOSE, SURFACE, TIGHT, Samples
 from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
-from pipeline.avatar.optimise import GaussianStage
+from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
 from pipeline.avatar.settle import settled
 from pipeline.avatar.shading import GUESSED, light_of_face
+from pipeline.avatar.stray import SHRUNK, skin_splats, tamed
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -81,13 +83,16 @@ def fit(
     posed = initial.posed_body(body, scene.params)
     dT = initial.mesh_stage(body, posed, scene, config)
     tell("placing Gaussians", 0.0)
-    samples, _, scene = initial.place_gaussians(body, posed, dT, scene, config)
+    samples, parts, scene = initial.place_gaussians(body, posed, dT, scene, config)
+    surface = samples.kind == SURFACE
+    hands = skin_splats(body, samples, parts, scene.image, scene.camera, surface)
     dX = initial.canonical_offsets(body, posed, samples)
     if labels:
         tell("taking colours from labels", 0.0)
     guessed = samples.guessed
     aligned = [settled(body, label, dT, scene) for label in fuse(body, labels)]
     samples, lessons, learnt = take_lessons(body, samples, dX, aligned)
+    samples = dataclasses.replace(samples, rgb=tamed(samples.rgb, samples.point, hands, surface)[0])
     tell("refining", 0.0)
 
     def make(where: torch.device) -> GaussianStage:
@@ -96,6 +101,7 @@ def fit(
                              device=where)  # fmt: skip
 
     refined = refine(make, place, tell, show)
+    refined = dataclasses.replace(refined, fields=_clean_hands(refined.fields, samples, hands))
     tell("finishing", 0.0)
     avatar = _lighted(_assemble(observation, body, scene, samples, refined, config, labels, measure))
     metrics = own_view_metrics(avatar, scene)
@@ -143,6 +149,13 @@ def _assemble(
         background=_background(scene),
         meta=meta,
     )
+
+
+def _clean_hands(fields: Fields, samples: Samples, hands: list[tuple[np.ndarray, np.ndarray]]) -> Fields:
+    """Hands without the colours of what is beside them, see :mod:`pipeline.avatar.stray`."""
+    rgb, odd = tamed(fields.rgb.numpy(), samples.point, hands, samples.kind == SURFACE)
+    shrink = torch.from_numpy(np.where(odd, np.log(SHRUNK), 0.0).astype(np.float32))
+    return dataclasses.replace(fields, rgb=torch.from_numpy(rgb), log_scale=fields.log_scale + shrink)
 
 
 def _lighted(avatar: Avatar) -> Avatar:

@@ -25,6 +25,7 @@ from pipeline.avatar.arms import (
     recolor_arms,
 )
 from pipeline.avatar.leaks import leaked
+from pipeline.avatar.stray import without_strays
 from pipeline.config import FitConfig
 from pipeline.types import Camera, Detections
 
@@ -100,6 +101,7 @@ def divide(
     leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
     layers[geo.BODY] = lay_before(layers, leak)
     label = np.where(leak, geo.BODY, label).astype(np.int8)
+    label = without_strays(body, label, layers, image, len(alpha) / 1024)
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))

@@ -7,11 +7,18 @@ of the eye, each against what is usual in this video.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
-from pipeline.types import Array
+from pipeline.body import ARKIT_NAMES, BodyModel
+from pipeline.perceive import targets as T
+from pipeline.perceive.register import FaceRig, Registration
+from pipeline.perceive.targets import Targets
+from pipeline.types import Array, Observation
+
+BLINK = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
 
 LEFT, RIGHT = (362, 263, 386, 374, 473), (33, 133, 159, 145, 468)
 """Face mesh points of each eye: corner on the person's right and left, upper and lower lid, centre of the iris."""
@@ -59,6 +66,16 @@ def read_eyes(faces: Array, seen: Array) -> Eyes:
         gaze = limits * np.tanh(np.arcsin(np.clip(away, -0.9, 0.9)) / limits)
         gaze = _fill(gaze, looking)
     return Eyes(_fill(blink, sure), gaze, sure)
+
+
+def with_blinks(registration: Registration, targets: Targets, body: BodyModel, photo: Observation) -> Registration:
+    """The same bodies with lids as far shut as they are measured; open is what the photo shows."""
+    eyes = read_eyes(targets.points[:, T.FACE].numpy(), targets.has_face.numpy())
+    own = np.asarray(photo.arkit)[BLINK]
+    arkit = np.array(registration.state["arkit"])
+    arkit[:, BLINK] = own + (1 - own) * eyes.blink
+    face = {k: v.numpy() for k, v in FaceRig(body)(torch.from_numpy(arkit)).items()}
+    return replace(registration, state={**registration.state, "arkit": arkit}, face=face)
 
 
 def _measure(faces: Array, points: tuple[int, int, int, int, int]) -> tuple[Array, Array, Array, Array]:

@@ -15,7 +15,7 @@ from pipeline.perceive import targets as T
 from pipeline.perceive.crop import CropWindow, crop_916
 from pipeline.perceive.dense import DenseTargets
 from pipeline.perceive.detect import Detector
-from pipeline.perceive.eyes import read_eyes
+from pipeline.perceive.eyes import BLINK, read_eyes
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
@@ -152,9 +152,8 @@ class TrackResult:
         eyes = read_eyes(mesh, has_face)
         turn = np.concatenate([eyes.gaze[:, ::-1], np.zeros((len(self), 1))], axis=1).astype(np.float32)
         arkit = np.array(state["arkit"])
-        columns = [ARKIT_NAMES.index(f"eye{n}") for n in ("BlinkLeft", "BlinkRight")]
         looks = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith("eyeLook")]
-        arkit[:, columns], arkit[:, looks] = eyes.blink, 0.0
+        arkit[:, BLINK], arkit[:, looks] = eyes.blink, 0.0
         left = jaw_left(arkit, self.targets)
         arkit[:, JAW_OPEN] *= left
         jaw_pose = face["jaw_pose"] * left[:, None]

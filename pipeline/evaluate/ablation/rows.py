@@ -49,6 +49,7 @@ def lost_weight(missing: str) -> dict[str, float]:
 
 def all_rows(best: str, squeeze: bool = False) -> list[Row]:
     """Every row; ``best`` is the perceptual loss of rows that do not say theirs, ``squeeze``: LPIPS-squeeze is here."""
+    lap, consistency = FitConfig().lambda_lap, FitConfig().lambda_MGC
     no_mesh = {"lambda_normal": 0.0, "lambda_M": 0.0, "lambda_MGC": 0.0}
     rows = [
         Row("photo only"),
@@ -63,7 +64,9 @@ def all_rows(best: str, squeeze: bool = False) -> list[Row]:
     rows += [
         Row("labels, - soft mesh constraints", ("body",), best, no_mesh),
         Row("labels, - Laplacian", ("body",), best, {"lambda_lap": 0.0}),
-        Row("labels, Laplacian x 10", ("body",), best, {"lambda_lap": 0.2}),
+        Row("labels, Laplacian x 10", ("body",), best, {"lambda_lap": 10 * lap}),
+        Row("labels, Laplacian / 10", ("body",), best, {"lambda_lap": lap / 10}),
+        Row("labels, mesh-Gaussian consistency x 10", ("body",), best, {"lambda_MGC": 10 * consistency}),
         Row("labels, - re-tracking", ("untracked",), best),
     ]
     rows += [

@@ -1,0 +1,206 @@
+"""What hands must not take from the photo: pixels of what is beside them, and the black between curled fingers.
+
+A hand is of one colour. A few pixels of trousers or wall along a finger come off as specks, or end up in the palm,
+when the fingers open; and where folded fingers touch, the mesh is seldom right to the pixel, so that the dark line
+between two of them lies in the middle of one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar.arms import HAND, arm_segments, face_skin, nearest_fill
+from pipeline.avatar.completion import commonest
+
+if TYPE_CHECKING:
+    from pipeline.avatar.attach import Samples
+    from pipeline.avatar.parts import Parts
+    from pipeline.body import BodyModel
+    from pipeline.types import Camera
+
+Array = np.ndarray
+
+INNER = 4.0
+"""Pixels, at 1024 rows, from its border on which a hand shows its own colour."""
+ENOUGH, SAMPLES, ONE_COLOUR = 150, 1500, 0.5
+"""Inner pixels from which that colour is taken, how many of them at most, and the share that must be of it: gloves of
+several colours are left alone."""
+BARE = 0.25
+"""Share of a hand that must be like the face to count as its skin, and the rest as a sleeve before it; a hand with less
+wears a glove, or is not there."""
+UNLIKE = 0.3
+"""Share of the pixels below the wrist that are not of its colour from which on the hand is not where the mesh says."""
+DARKEST, LIGHTEST, TINT, RUDDY = 0.4, 1.35, 0.06, 0.12
+"""Brightness relative to the hand's own, and difference in the shares of red, green and blue, up to which a pixel is
+the same skin in another light; and the difference if it is redder, as skin is in shadow."""
+REDDER = (0.2, -0.05, -0.15)
+"""Change of red, green and blue of skin without light."""
+PALE = 0.45
+"""Saturation, relative to the hand's own, below which it is not: white walls are close to light skin else."""
+BLACK = 0.4
+"""Brightness, relative to the skin around it, that the dark between two fingers keeps."""
+NEIGHBOURS = 8
+"""Splats of the surface layer that say what colour skin has somewhere."""
+AROUND, AMONG = 9.0, 0.3
+"""Width in pixels, at 1024 rows, of what is around a pixel, and the share of it that must be skin for it to be a gap
+in the hand."""
+SHRUNK = 0.6
+"""Scale of splats of the surface layer where a hand's mesh lies over what is beside it."""
+TAIL = 3.0
+"""Half of the width in pixels, at 1024 rows, from which on something is no mere line."""
+
+
+def like_skin(rgb: Array, base: Array) -> Array:
+    """Whether colours (..., 3) are ``base`` (3,) in more or less light, (...) bool."""
+    light = rgb.mean(-1) / max(float(base.mean()), 1e-3)
+    tint = np.abs(rgb / np.maximum(rgb.sum(-1, keepdims=True), 0.05) - base / base.sum()).max(-1)
+    strong = saturation(rgb) / max(float(saturation(base)), 0.02)
+    ruddy = (strong > 1) & (np.diff(rgb, axis=-1) <= 0).all(-1)
+    return (light > DARKEST) & (light < LIGHTEST) & (tint < np.where(ruddy, RUDDY, TINT)) & (strong > PALE)
+
+
+def saturation(rgb: Array) -> Array:
+    """Saturation 0..1 of colours (..., 3), as in HSV."""
+    return 1 - rgb.min(-1) / np.maximum(rgb.max(-1), 0.02)
+
+
+def bare_hand(
+    body: BodyModel, arm: Array, layer: geo.Hits, face: Array, image: Array, unit: float
+) -> tuple[Array, Array | None, Array]:
+    """A hand in the picture.
+
+    Args:
+        arm: (H, W) bool, pixels of its arm. layer: of the arm's mesh. face: (H, W) bool, facial skin.
+        image: (H, W, 3). unit: pixels of the image per pixel at 1024 rows.
+
+    Returns:
+        Pixels (H, W) bool of the hand; its colour (3,), or None where too little is shown or too much is not of it; and
+        what a sleeve, a bracelet or a watch at its wrist covers, (H, W) bool.
+    """
+    if not (layer.face >= 0).any():
+        return np.zeros_like(arm), None, np.zeros_like(arm)
+    hand = arm & (arm_segments(body)[nearest_fill(layer.face, layer.face >= 0)] == HAND)
+    base = own_color(image[hand & (ndimage.distance_transform_edt(arm) > INNER * unit)], image[face])
+    if base is None:
+        return hand, None, np.zeros_like(arm)
+    unlike = hand & ~like_skin(image, base)
+    fore = arm & ~hand
+    pieces, _ = ndimage.label(_thick(unlike | fore, unit) & unlike)
+    touching = np.unique(pieces[ndimage.binary_dilation(fore, np.ones((3, 3)))])
+    sleeve = np.isin(pieces, touching[touching > 0])
+    return hand, base if (unlike & ~sleeve).sum() < UNLIKE * (hand & ~sleeve).sum() else None, sleeve
+
+
+def own_color(rgb: Array, face: Array) -> Array | None:
+    """The colour (3,) of a hand; None: too little of it is shown, or it has several.
+
+    Args:
+        rgb: (N, 3) its inner pixels. face: (M, 3) facial skin; what of the hand is somewhat like it is its bare part.
+    """
+    if len(face) >= ENOUGH:
+        tint = _thinned(face).mean(0)
+        shares = rgb / np.maximum(rgb.sum(1, keepdims=True), 0.05) - tint / tint.sum()
+        bare = (np.abs(shares).max(1) < 2 * TINT) & (rgb.mean(1) > 0.5 * DARKEST * tint.mean())
+        rgb = rgb[bare] if bare.sum() >= BARE * len(rgb) else rgb[:0]
+    if len(rgb) < ENOUGH:
+        return None
+    some = _thinned(rgb)
+    base = commonest(some, np.ones(len(some)))
+    return base if like_skin(rgb, base).mean() >= ONE_COLOUR else None
+
+
+def _thick(mask: Array, unit: float) -> Array:
+    """The mask (H, W) without thin lines and without thin ends."""
+    tail = max(1, round(TAIL * unit))
+    disc = np.hypot(*np.mgrid[-tail : tail + 1, -tail : tail + 1]) <= tail
+    return ndimage.binary_dilation(ndimage.binary_opening(mask, disc), disc) & mask
+
+
+def _thinned(rgb: Array) -> Array:
+    return rgb[:: -(-len(rgb) // SAMPLES)]
+
+
+def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array, unit: float) -> Array:
+    """Labels (H, W) int8 in which pixels at a hand's border that are not of its colour belong to the body.
+
+    There they stay where they are when the hand leaves: cloth, and what it held on to. A thin rim with nothing behind
+    it belongs to nothing. What skin surrounds (a ring) and what belongs to the sleeve stays with the hand.
+
+    Args:
+        label: (H, W) int8 part groups, -1 outside the person. layers: of the mesh. image, unit: see :func:`bare_hand`.
+    """
+    out, face = label.copy(), face_skin(body, layers[geo.BODY]) & (label == geo.BODY)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        arm = label == group
+        hand, base, sleeve = bare_hand(body, arm, layers[group], face, image, unit)
+        if base is None:
+            continue
+        pieces, _ = ndimage.label(hand & ~sleeve & ~like_skin(image, base), np.ones((3, 3)))
+        border = np.unique(pieces[ndimage.binary_dilation(~arm, np.ones((3, 3)))])
+        stray = np.isin(pieces, border[border > 0])
+        rim = stray & (nearest_fill(label, ~arm) < 0) & ~_thick(stray, unit)
+        out[stray] = geo.BODY
+        out[rim] = -1
+    return out
+
+
+def skin_splats(
+    body: BodyModel, samples: Samples, parts: Parts, image: Array, camera: Camera, surface: Array
+) -> list[tuple[Array, Array]]:
+    """Splats of bare hands, shown or not, without what covers the wrist.
+
+    Args:
+        samples: all Gaussians. parts: the divided photo. image: (H, W, 3) its colours. camera: of the photo.
+        surface: (N,) bool, splats of the surface layer; others are taken only where there is skin around them.
+
+    Returns:
+        For each hand of known colour: (n,) indices and (3,) colour.
+    """
+    xy, _ = camera.project(samples.point)
+    h, w = parts.label.shape
+    row, col = np.clip(xy[:, 1].astype(int), 0, h - 1), np.clip(xy[:, 0].astype(int), 0, w - 1)
+    on_hand, out = arm_segments(body)[samples.face] == HAND, []
+    face = face_skin(body, parts.layers[geo.BODY]) & (parts.label == geo.BODY)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        hand, base, sleeve = bare_hand(body, parts.label == group, parts.layers[group], face, image, h / 1024)
+        if base is None:
+            continue
+        skin = (hand & like_skin(image, base)).astype(np.float32)
+        among = ndimage.uniform_filter(skin, round(AROUND * h / 1024)) > AMONG
+        here = (hand | (parts.label < 0)) & ~sleeve
+        mine = on_hand & (samples.group == group) & here[row, col] & (surface | among[row, col])
+        out.append((np.flatnonzero(mine), base))
+    return out
+
+
+def tamed(rgb: Array, point: Array, hands: list[tuple[Array, Array]], surface: Array) -> tuple[Array, Array]:
+    """Colours in which hands are no darker than skin can be in the photo's light.
+
+    Args:
+        rgb: (N, 3). point: (N, 3) where the splats are. hands: from :func:`skin_splats`.
+        surface: (N,) bool, splats of the surface layer: these take the colour of the skin around them (others may be
+            rings and nails, and keep their own unless they are black).
+
+    Returns:
+        (N, 3) colours; and (N,) bool, splats of the surface layer that had to explain something else: the hand's mesh
+        lies there over what is beside it.
+    """
+    out, odd = rgb.copy(), np.zeros(len(rgb), bool)
+    for index, base in hands:
+        skin = like_skin(rgb[index], base)
+        other, known = index[surface[index] & ~skin], index[surface[index] & skin]
+        if len(known) < NEIGHBOURS:
+            continue
+        tree = cKDTree(point[known])
+        out[other] = rgb[known][tree.query(point[other], k=NEIGHBOURS)[1]].mean(1)
+        odd[other] = True
+        dark = index[~surface[index] & (rgb[index].mean(1) < BLACK * LIGHTEST * base.mean())]
+        around = rgb[known][tree.query(point[dark], k=NEIGHBOURS)[1]].mean(1)
+        black = rgb[dark].mean(1) < BLACK * around.mean(1)
+        out[dark[black]] = BLACK * around[black] * (1 + (1 - BLACK) * np.array(REDDER))
+    return out.clip(0, 1).astype(np.float32), odd

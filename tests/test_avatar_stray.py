@@ -1,0 +1,115 @@
+"""What hands do not take from the photo: trousers along a finger, and the black between two fingers."""
+
+import numpy as np
+import pytest
+
+from pipeline.avatar import geometry as geo
+from pipeline.avatar import stray
+from pipeline.avatar.arms import HAND, arm_segments
+
+SIZE = 96
+SKIN, SHADE = np.float32([0.8, 0.58, 0.48]), np.float32([0.56, 0.36, 0.27])
+NAVY, WHITE, BLACK = np.float32([0.1, 0.1, 0.16]), np.float32([0.97, 0.97, 0.96]), np.float32([0.03, 0.02, 0.02])
+
+
+@pytest.fixture(scope="module")
+def body():
+    from pipeline.body import load_body
+
+    return load_body()
+
+
+def hits(face: np.ndarray) -> geo.Hits:
+    return geo.Hits(face, np.zeros((*face.shape, 3), np.float32), np.ones(face.shape, np.float32))
+
+
+@pytest.fixture
+def picture(body):
+    """A left arm before trousers: rows 0..24 a navy sleeve, 24..80 the hand. Labels, layers and colours."""
+    segments, groups = arm_segments(body), geo.face_groups(body)
+    hand = np.flatnonzero((segments == HAND) & (groups == geo.LEFT_ARM))[0]
+    fore = np.flatnonzero((segments == 1) & (groups == geo.LEFT_ARM))[0]
+    label = np.full((SIZE, SIZE), geo.BODY, np.int8)
+    label[:80, 30:60] = geo.LEFT_ARM
+    face = np.full((SIZE, SIZE), -1)
+    face[:24, 30:60], face[24:80, 30:60] = fore, hand
+    layers = {group: hits(np.full((SIZE, SIZE), -1)) for group in range(7)}
+    layers[geo.LEFT_ARM] = hits(face)
+    image = np.tile(NAVY, (SIZE, SIZE, 1))
+    image[24:80, 30:60] = SKIN
+    image[40:80, 50:58] = SHADE
+    return label, layers, image
+
+
+def test_shaded_skin_is_skin_and_cloth_walls_and_gaps_are_not():
+    assert stray.like_skin(np.stack([SKIN, SHADE, 1.2 * SKIN]), SKIN).all()
+    assert not stray.like_skin(np.stack([NAVY, WHITE, BLACK, np.float32([0.3, 0.6, 0.3])]), SKIN).any()
+    light = np.float32([0.95, 0.82, 0.76])
+    assert not stray.like_skin(WHITE, light)
+
+
+def test_trousers_along_a_finger_go_back_to_the_body(body, picture):
+    label, layers, image = picture
+    image[50:80, 30:34] = NAVY
+    out = stray.without_strays(body, label, layers, image, 1.0)
+    np.testing.assert_array_equal(out[50:80, 30:34], geo.BODY)
+    assert (out != label).sum() == 30 * 4
+
+
+def test_a_light_rim_before_the_ground_belongs_to_nothing_and_a_held_thing_to_the_body(body, picture):
+    label, layers, image = picture
+    label[:, 60:] = -1
+    image[40:80, 57:60] = WHITE
+    image[66:80, 40:54] = NAVY
+    out = stray.without_strays(body, label, layers, image, 1.0)
+    assert (out[40:77, 57:60] == -1).all() and (out[66:80, 40:54] == geo.BODY).all()
+    np.testing.assert_array_equal(out[:, :40], label[:, :40])
+
+
+def test_what_skin_surrounds_and_what_joins_the_sleeve_stays(body, picture):
+    label, layers, image = picture
+    image[60:64, 40:44] = BLACK
+    image[24:36, 30:60] = NAVY
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+
+
+def test_a_thin_line_that_starts_at_the_sleeve_is_no_sleeve(body, picture):
+    label, layers, image = picture
+    image[24:36, 30:60] = NAVY
+    image[36:80, 30:33] = NAVY
+    out = stray.without_strays(body, label, layers, image, 1.0)
+    assert (out[42:80, 30:33] == geo.BODY).all() and (out[24:33, 30:60] == geo.LEFT_ARM).all()
+
+
+def test_gloves_of_several_colours_are_left_alone(body, picture):
+    label, layers, image = picture
+    image[24:80, 30:60] = np.random.default_rng(0).random((56, 30, 3))
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+
+
+def test_a_sleeve_over_most_of_the_hand_is_not_its_colour():
+    inner = np.concatenate([np.tile(NAVY, (600, 1)), np.tile(SKIN, (300, 1))])
+    face = np.tile(1.1 * SKIN, (200, 1))
+    np.testing.assert_allclose(stray.own_color(inner, face), SKIN, atol=0.01)
+    assert stray.own_color(inner[:100], face) is None
+    assert stray.own_color(inner[:700], face) is None, "next to nothing is bare"
+    np.testing.assert_allclose(stray.own_color(inner[:700], face[:0]), NAVY, atol=0.01)
+
+
+def test_colours_of_hands_are_those_of_the_skin_around():
+    """A row of lit and a row of shaded skin, and among them what is none."""
+    lit, shaded = (np.tile(colour, (20, 1)) for colour in (SKIN, SHADE))
+    odd = np.stack([BLACK, WHITE, NAVY, BLACK, NAVY])
+    rgb = np.concatenate([lit, shaded, odd]).astype(np.float32)
+    point = np.zeros((45, 3), np.float32)
+    point[:20, 0], point[20:40, 0], point[20:40, 1] = np.arange(20), np.arange(20), 100
+    point[40:, 0], point[[40, 42], 1] = 10, 100
+    surface = np.arange(45) != 43
+    out, changed = stray.tamed(rgb, point, [(np.arange(44), SKIN)], surface)
+    np.testing.assert_allclose(out[[40, 42]], [SHADE, SHADE], atol=1e-6)
+    np.testing.assert_allclose(out[41], SKIN, atol=1e-6)
+    assert out[43].mean() == pytest.approx(stray.BLACK * SKIN.mean(), rel=0.1) and out[43, 0] > 2 * out[43, 2]
+    np.testing.assert_array_equal(out[:40], rgb[:40])
+    np.testing.assert_array_equal(out[44], NAVY)
+    np.testing.assert_array_equal(np.flatnonzero(changed), [40, 41, 42])
+    assert out.dtype == np.float32
