@@ -66,6 +66,12 @@ def test_a_light_rim_before_the_ground_belongs_to_nothing_and_a_held_thing_to_th
     np.testing.assert_array_equal(out[:, :40], label[:, :40])
 
 
+def test_a_nail_at_the_border_stays(body, picture):
+    label, layers, image = picture
+    image[76:80, 40:50] = 0.5 + 0.5 * NAVY
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+
+
 def test_what_skin_surrounds_and_what_joins_the_sleeve_stays(body, picture):
     label, layers, image = picture
     image[60:64, 40:44] = BLACK

@@ -35,9 +35,11 @@ BARE = 0.25
 wears a glove, or is not there."""
 UNLIKE = 0.3
 """Share of the pixels below the wrist that are not of its colour from which on the hand is not where the mesh says."""
-DARKEST, LIGHTEST, TINT, RUDDY = 0.4, 1.35, 0.06, 0.12
+DARKEST, LIGHTEST, TINT = 0.4, 1.35, 0.06
 """Brightness relative to the hand's own, and difference in the shares of red, green and blue, up to which a pixel is
-the same skin in another light; and the difference if it is redder, as skin is in shadow."""
+the same skin in another light."""
+SHADED, RUDDY = 0.3, 0.12
+"""The same if it is redder, as skin is in shadow."""
 REDDER = (0.2, -0.05, -0.15)
 """Change of red, green and blue of skin without light."""
 PALE = 0.45
@@ -49,6 +51,8 @@ NEIGHBOURS = 8
 AROUND, AMONG = 9.0, 0.3
 """Width in pixels, at 1024 rows, of what is around a pixel, and the share of it that must be skin for it to be a gap
 in the hand."""
+NAIL, ENCLOSED = 0.03, 0.45
+"""Size of a nail, as a share of the hand's, and the share of its border that may lie outside the hand."""
 SHRUNK = 0.6
 """Scale of splats of the surface layer where a hand's mesh lies over what is beside it."""
 TAIL = 3.0
@@ -61,7 +65,8 @@ def like_skin(rgb: Array, base: Array) -> Array:
     tint = np.abs(rgb / np.maximum(rgb.sum(-1, keepdims=True), 0.05) - base / base.sum()).max(-1)
     strong = saturation(rgb) / max(float(saturation(base)), 0.02)
     ruddy = (strong > 1) & (np.diff(rgb, axis=-1) <= 0).all(-1)
-    return (light > DARKEST) & (light < LIGHTEST) & (tint < np.where(ruddy, RUDDY, TINT)) & (strong > PALE)
+    dark = light < np.where(ruddy, SHADED, DARKEST)
+    return ~dark & (light < LIGHTEST) & (tint < np.where(ruddy, RUDDY, TINT)) & (strong > PALE)
 
 
 def saturation(rgb: Array) -> Array:
@@ -126,10 +131,11 @@ def _thinned(rgb: Array) -> Array:
 
 
 def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array, unit: float) -> Array:
-    """Labels (H, W) int8 in which pixels at a hand's border that are not of its colour belong to the body.
+    """Labels (H, W) int8 in which hands end where their colour ends.
 
-    There they stay where they are when the hand leaves: cloth, and what it held on to. A thin rim with nothing behind
-    it belongs to nothing. What skin surrounds (a ring) and what belongs to the sleeve stays with the hand.
+    Pixels at a hand's border that are not of its colour belong to the body. There they stay where they are when the
+    hand leaves: cloth, and what it held on to. A thin rim with nothing behind it belongs to nothing. What skin
+    surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
 
     Args:
         label: (H, W) int8 part groups, -1 outside the person. layers: of the mesh. image, unit: see :func:`bare_hand`.
@@ -140,13 +146,27 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
         hand, base, sleeve = bare_hand(body, arm, layers[group], face, image, unit)
         if base is None:
             continue
-        pieces, _ = ndimage.label(hand & ~sleeve & ~like_skin(image, base), np.ones((3, 3)))
-        border = np.unique(pieces[ndimage.binary_dilation(~arm, np.ones((3, 3)))])
-        stray = np.isin(pieces, border[border > 0])
+        skin = like_skin(image, base)
+        stray = _at_border(hand & ~sleeve & ~skin, arm, hand & skin)
         rim = stray & (nearest_fill(label, ~arm) < 0) & ~_thick(stray, unit)
         out[stray] = geo.BODY
         out[rim] = -1
     return out
+
+
+def _at_border(unlike: Array, arm: Array, skin: Array) -> Array:
+    """Pieces of ``unlike`` (H, W) bool that reach the border of the arm, but for small ones that are mostly surrounded
+    by skin: nails."""
+    square = np.ones((3, 3))
+    pieces, count = ndimage.label(unlike, square)
+    edge = ndimage.binary_dilation(unlike, square) & ~unlike
+    near = ndimage.grey_dilation(pieces, size=3)
+    inner, outer = (np.bincount(near[edge & side], minlength=count + 1) for side in (skin, ~arm))
+    size = np.bincount(pieces.ravel(), minlength=count + 1)
+    nail = (size < NAIL * skin.sum()) & (outer < ENCLOSED * (inner + outer))
+    stray = (outer > 0) & ~nail
+    stray[0] = False
+    return stray[pieces]
 
 
 def skin_splats(
