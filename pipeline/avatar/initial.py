@@ -13,6 +13,7 @@ from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import nearest_fill
 from pipeline.avatar.attach import LID, SURFACE, Samples
 from pipeline.avatar.completion import Completion, complete, gather_colors
+from pipeline.avatar.cuffs import sharp_colors
 from pipeline.avatar.hands import hand_detail
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
@@ -271,7 +272,7 @@ def surface_samples(
     point = (vertices[corners] * bary[..., None]).sum(1)
     canonical = (posed.canonical[corners] * bary[..., None]).sum(1)
     group = geo.face_groups(body)[face]
-    rgb = (filled.rgb[corners] * bary[..., None]).sum(1)
+    rgb = sharp_colors(body, filled.rgb, face, bary)
     guessed = (filled.guessed[corners] * bary).sum(1)
     on_lid = lids[face]
     seen, colour = photo_colors(body, point, normals, group, on_lid, scene, parts)
