@@ -101,7 +101,8 @@ def divide(
     leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
     layers[geo.BODY] = lay_before(layers, leak)
     label = np.where(leak, geo.BODY, label).astype(np.int8)
-    label = without_strays(body, label, layers, image, len(alpha) / 1024)
+    clean = without_strays(body, label, layers, image, len(alpha) / 1024)
+    stray, label = clean != label, clean
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
@@ -111,7 +112,7 @@ def divide(
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    return Parts(label, loose, layers, hidden, first, (band & person) | leak)
+    return Parts(label, loose, layers, hidden, first, (band & person) | leak | stray)
 
 
 def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> geo.Hits:

@@ -42,6 +42,8 @@ SHADED, RUDDY = 0.3, 0.12
 """The same if it is redder, as skin is in shadow."""
 REDDER = (0.2, -0.05, -0.15)
 """Change of red, green and blue of skin without light."""
+NIGHT = 0.2
+"""Brightness below which nobody knows whether it is skin."""
 PALE = 0.45
 """Saturation, relative to the hand's own, below which it is not: white walls are close to light skin else."""
 BLACK = 0.4
@@ -62,11 +64,20 @@ TAIL = 3.0
 def like_skin(rgb: Array, base: Array) -> Array:
     """Whether colours (..., 3) are ``base`` (3,) in more or less light, (...) bool."""
     light = rgb.mean(-1) / max(float(base.mean()), 1e-3)
+    dark = light < np.where(_ruddy(rgb, base), SHADED, DARKEST)
+    return in_any_light(rgb, base) & ~dark & (light < LIGHTEST)
+
+
+def in_any_light(rgb: Array, base: Array) -> Array:
+    """The same in deep shadow or glaring light too, down to black; (...) bool."""
     tint = np.abs(rgb / np.maximum(rgb.sum(-1, keepdims=True), 0.05) - base / base.sum()).max(-1)
-    strong = saturation(rgb) / max(float(saturation(base)), 0.02)
-    ruddy = (strong > 1) & (np.diff(rgb, axis=-1) <= 0).all(-1)
-    dark = light < np.where(ruddy, SHADED, DARKEST)
-    return ~dark & (light < LIGHTEST) & (tint < np.where(ruddy, RUDDY, TINT)) & (strong > PALE)
+    pale = saturation(rgb) < PALE * saturation(base)
+    black = rgb.mean(-1) < NIGHT * base.mean()
+    return (tint < np.where(_ruddy(rgb, base), RUDDY, TINT)) & ~pale & ~black
+
+
+def _ruddy(rgb: Array, base: Array) -> Array:
+    return (saturation(rgb) > saturation(base)) & (np.diff(rgb, axis=-1) <= 0).all(-1)
 
 
 def saturation(rgb: Array) -> Array:
@@ -147,7 +158,7 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
         if base is None:
             continue
         skin = like_skin(image, base)
-        stray = _at_border(hand & ~sleeve & ~skin, arm, hand & skin)
+        stray = _at_border(hand & ~sleeve & ~in_any_light(image, base), arm, hand & skin)
         rim = stray & (nearest_fill(label, ~arm) < 0) & ~_thick(stray, unit)
         out[stray] = geo.BODY
         out[rim] = -1
