@@ -7,7 +7,7 @@ from pipeline.avatar import geometry as geo
 from pipeline.avatar import stray
 from pipeline.avatar.arms import HAND, arm_segments
 
-SIZE = 96
+SIZE = (1024, 96)
 SKIN, SHADE = np.float32([0.8, 0.58, 0.48]), np.float32([0.56, 0.36, 0.27])
 NAVY, WHITE, BLACK = np.float32([0.1, 0.1, 0.16]), np.float32([0.97, 0.97, 0.96]), np.float32([0.03, 0.02, 0.02])
 
@@ -29,13 +29,13 @@ def picture(body):
     segments, groups = arm_segments(body), geo.face_groups(body)
     hand = np.flatnonzero((segments == HAND) & (groups == geo.LEFT_ARM))[0]
     fore = np.flatnonzero((segments == 1) & (groups == geo.LEFT_ARM))[0]
-    label = np.full((SIZE, SIZE), geo.BODY, np.int8)
+    label = np.full(SIZE, geo.BODY, np.int8)
     label[:80, 30:60] = geo.LEFT_ARM
-    face = np.full((SIZE, SIZE), -1)
+    face = np.full(SIZE, -1)
     face[:24, 30:60], face[24:80, 30:60] = fore, hand
-    layers = {group: hits(np.full((SIZE, SIZE), -1)) for group in range(7)}
+    layers = {group: hits(np.full(SIZE, -1)) for group in range(7)}
     layers[geo.LEFT_ARM] = hits(face)
-    image = np.tile(NAVY, (SIZE, SIZE, 1))
+    image = np.tile(NAVY, (*SIZE, 1))
     image[24:80, 30:60] = SKIN
     image[40:80, 50:58] = SHADE
     return label, layers, image
@@ -51,7 +51,7 @@ def test_shaded_skin_is_skin_and_cloth_walls_and_gaps_are_not():
 def test_trousers_along_a_finger_go_back_to_the_body(body, picture):
     label, layers, image = picture
     image[50:80, 30:34] = NAVY
-    out = stray.without_strays(body, label, layers, image, 1.0)
+    out = stray.without_strays(body, label, layers, image)
     np.testing.assert_array_equal(out[50:80, 30:34], geo.BODY)
     assert (out != label).sum() == 30 * 4
 
@@ -61,7 +61,7 @@ def test_a_light_rim_before_the_ground_belongs_to_nothing_and_a_held_thing_to_th
     label[:, 60:] = -1
     image[40:80, 57:60] = WHITE
     image[66:80, 40:54] = NAVY
-    out = stray.without_strays(body, label, layers, image, 1.0)
+    out = stray.without_strays(body, label, layers, image)
     assert (out[40:77, 57:60] == -1).all() and (out[66:80, 40:54] == geo.BODY).all()
     np.testing.assert_array_equal(out[:, :40], label[:, :40])
 
@@ -69,28 +69,28 @@ def test_a_light_rim_before_the_ground_belongs_to_nothing_and_a_held_thing_to_th
 def test_a_nail_at_the_border_stays(body, picture):
     label, layers, image = picture
     image[76:80, 40:50] = 0.5 + 0.5 * NAVY
-    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image), label)
 
 
 def test_what_skin_surrounds_and_what_joins_the_sleeve_stays(body, picture):
     label, layers, image = picture
     image[60:64, 40:44] = BLACK
     image[24:36, 30:60] = NAVY
-    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image), label)
 
 
 def test_a_thin_line_that_starts_at_the_sleeve_is_no_sleeve(body, picture):
     label, layers, image = picture
     image[24:36, 30:60] = NAVY
     image[36:80, 30:33] = NAVY
-    out = stray.without_strays(body, label, layers, image, 1.0)
+    out = stray.without_strays(body, label, layers, image)
     assert (out[42:80, 30:33] == geo.BODY).all() and (out[24:33, 30:60] == geo.LEFT_ARM).all()
 
 
 def test_gloves_of_several_colours_are_left_alone(body, picture):
     label, layers, image = picture
     image[24:80, 30:60] = np.random.default_rng(0).random((56, 30, 3))
-    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image, 1.0), label)
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image), label)
 
 
 def test_a_sleeve_over_most_of_the_hand_is_not_its_colour():

@@ -101,7 +101,7 @@ def divide(
     leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
     layers[geo.BODY] = lay_before(layers, leak)
     label = np.where(leak, geo.BODY, label).astype(np.int8)
-    clean = without_strays(body, label, layers, image, len(alpha) / 1024)
+    clean = without_strays(body, label, layers, image)
     stray, label = clean != label, clean
     label = label_face(label, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)

@@ -7,8 +7,10 @@ between two of them lies in the middle of one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
 
 Array = np.ndarray
 
+SQUARE = np.ones((3, 3), bool)
+"""A pixel and its eight neighbours."""
+MARGIN = 40.0
+"""Pixels, at 1024 rows, around the mesh of a hand in which it is looked for."""
 INNER = 4.0
 """Pixels, at 1024 rows, from its border on which a hand shows its own colour."""
 ENOUGH, SAMPLES, ONE_COLOUR = 150, 1500, 0.5
@@ -85,31 +91,59 @@ def saturation(rgb: Array) -> Array:
     return 1 - rgb.min(-1) / np.maximum(rgb.max(-1), 0.02)
 
 
-def bare_hand(
-    body: BodyModel, arm: Array, layer: geo.Hits, face: Array, image: Array, unit: float
-) -> tuple[Array, Array | None, Array]:
-    """A hand in the picture.
+@dataclass(frozen=True)
+class BareHand:
+    """A hand of known colour in a picture, within a window.
+
+    Attributes:
+        window: (row, column) slices of the picture. arm, hand: (h, w) bool, pixels of its arm and of itself.
+        base: (3,) colour. sleeve: (h, w) bool, what a sleeve, a bracelet or a watch at its wrist covers.
+        image: (h, w, 3).
+    """
+
+    window: tuple[slice, slice]
+    arm: Array
+    hand: Array
+    base: Array
+    sleeve: Array
+    image: Array
+
+
+def bare_hands(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array) -> dict[int, BareHand]:
+    """The hands, by the group of their arm, whose colour is known.
+
+    Left out are hands of which too little is shown, of several colours, in gloves, and those that are not where the
+    mesh says.
 
     Args:
-        arm: (H, W) bool, pixels of its arm. layer: of the arm's mesh. face: (H, W) bool, facial skin.
-        image: (H, W, 3). unit: pixels of the image per pixel at 1024 rows.
-
-    Returns:
-        Pixels (H, W) bool of the hand; its colour (3,), or None where too little is shown or too much is not of it; and
-        what a sleeve, a bracelet or a watch at its wrist covers, (H, W) bool.
+        label: (H, W) int8 part groups, -1 outside the person. layers: of the mesh. image: (H, W, 3).
     """
-    if not (layer.face >= 0).any():
-        return np.zeros_like(arm), None, np.zeros_like(arm)
-    hand = arm & (arm_segments(body)[nearest_fill(layer.face, layer.face >= 0)] == HAND)
-    base = own_color(image[hand & (ndimage.distance_transform_edt(arm) > INNER * unit)], image[face])
-    if base is None:
-        return hand, None, np.zeros_like(arm)
-    unlike = hand & ~like_skin(image, base)
-    fore = arm & ~hand
-    pieces, _ = ndimage.label(_thick(unlike | fore, unit) & unlike)
-    touching = np.unique(pieces[ndimage.binary_dilation(fore, np.ones((3, 3)))])
-    sleeve = np.isin(pieces, touching[touching > 0])
-    return hand, base if (unlike & ~sleeve).sum() < UNLIKE * (hand & ~sleeve).sum() else None, sleeve
+    unit, out = len(label) / 1024, {}
+    face = image[face_skin(body, layers[geo.BODY]) & (label == geo.BODY)]
+    segments = arm_segments(body)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        shown = np.where(layers[group].face >= 0, segments[layers[group].face], -1)
+        if not (shown == HAND).any():
+            continue
+        window = _around(shown == HAND, round(MARGIN * unit))
+        shown, arm, colours = shown[window], label[window] == group, image[window]
+        hand = arm & (nearest_fill(shown, shown >= 0) == HAND)
+        base = own_color(colours[hand & (ndimage.distance_transform_edt(arm) > INNER * unit)], face)
+        if base is None:
+            continue
+        unlike = hand & ~like_skin(colours, base)
+        fore = arm & ~hand
+        pieces, _ = ndimage.label(_thick(unlike | fore, unit) & unlike)
+        touching = np.unique(pieces[ndimage.binary_dilation(fore, SQUARE)])
+        sleeve = np.isin(pieces, touching[touching > 0])
+        if (unlike & ~sleeve).sum() < UNLIKE * (hand & ~sleeve).sum():
+            out[group] = BareHand(window, arm, hand, base, sleeve, colours)
+    return out
+
+
+def _around(mask: Array, margin: int) -> tuple[slice, slice]:
+    rows, cols = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return tuple(slice(max(i[0] - margin, 0), i[-1] + margin + 1) for i in (rows, cols))  # type: ignore[return-value]
 
 
 def own_color(rgb: Array, face: Array) -> Array | None:
@@ -133,15 +167,16 @@ def own_color(rgb: Array, face: Array) -> Array | None:
 def _thick(mask: Array, unit: float) -> Array:
     """The mask (H, W) without thin lines and without thin ends."""
     tail = max(1, round(TAIL * unit))
-    disc = np.hypot(*np.mgrid[-tail : tail + 1, -tail : tail + 1]) <= tail
-    return ndimage.binary_dilation(ndimage.binary_opening(mask, disc), disc) & mask
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tail + 1,) * 2)
+    opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disc)
+    return (cv2.dilate(opened, disc) > 0) & mask
 
 
 def _thinned(rgb: Array) -> Array:
     return rgb[:: -(-len(rgb) // SAMPLES)]
 
 
-def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array, unit: float) -> Array:
+def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array) -> Array:
     """Labels (H, W) int8 in which hands end where their colour ends.
 
     Pixels at a hand's border that are not of its colour belong to the body. There they stay where they are when the
@@ -149,28 +184,24 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
 
     Args:
-        label: (H, W) int8 part groups, -1 outside the person. layers: of the mesh. image, unit: see :func:`bare_hand`.
+        label, layers, image: see :func:`bare_hands`.
     """
-    out, face = label.copy(), face_skin(body, layers[geo.BODY]) & (label == geo.BODY)
-    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
-        arm = label == group
-        hand, base, sleeve = bare_hand(body, arm, layers[group], face, image, unit)
-        if base is None:
-            continue
-        skin = like_skin(image, base)
-        stray = _at_border(hand & ~sleeve & ~in_any_light(image, base), arm, hand & skin)
-        rim = stray & (nearest_fill(label, ~arm) < 0) & ~_thick(stray, unit)
-        out[stray] = geo.BODY
-        out[rim] = -1
+    out, unit = label.copy(), len(label) / 1024
+    for found in bare_hands(body, label, layers, image).values():
+        own = out[found.window]
+        unlike = found.hand & ~found.sleeve & ~in_any_light(found.image, found.base)
+        stray = _at_border(unlike, found.arm, found.hand & like_skin(found.image, found.base))
+        before = nearest_fill(label[found.window], ~found.arm) >= 0
+        own[stray] = geo.BODY
+        own[stray & ~before & ~_thick(stray, unit)] = -1
     return out
 
 
 def _at_border(unlike: Array, arm: Array, skin: Array) -> Array:
     """Pieces of ``unlike`` (H, W) bool that reach the border of the arm, but for small ones that are mostly surrounded
     by skin: nails."""
-    square = np.ones((3, 3))
-    pieces, count = ndimage.label(unlike, square)
-    edge = ndimage.binary_dilation(unlike, square) & ~unlike
+    pieces, count = ndimage.label(unlike, SQUARE)
+    edge = ndimage.binary_dilation(unlike, SQUARE) & ~unlike
     near = ndimage.grey_dilation(pieces, size=3)
     inner, outer = (np.bincount(near[edge & side], minlength=count + 1) for side in (skin, ~arm))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
@@ -196,16 +227,14 @@ def skin_splats(
     h, w = parts.label.shape
     row, col = np.clip(xy[:, 1].astype(int), 0, h - 1), np.clip(xy[:, 0].astype(int), 0, w - 1)
     on_hand, out = arm_segments(body)[samples.face] == HAND, []
-    face = face_skin(body, parts.layers[geo.BODY]) & (parts.label == geo.BODY)
-    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
-        hand, base, sleeve = bare_hand(body, parts.label == group, parts.layers[group], face, image, h / 1024)
-        if base is None:
-            continue
-        skin = (hand & like_skin(image, base)).astype(np.float32)
-        among = ndimage.uniform_filter(skin, round(AROUND * h / 1024)) > AMONG
-        here = (hand | (parts.label < 0)) & ~sleeve
+    for group, found in bare_hands(body, parts.label, parts.layers, image).items():
+        skin = (found.hand & like_skin(found.image, found.base)).astype(np.float32)
+        among, here = np.zeros((h, w), bool), parts.label < 0
+        among[found.window] = ndimage.uniform_filter(skin, max(1, round(AROUND * h / 1024))) > AMONG
+        here[found.window] |= found.hand
+        here[found.window] &= ~found.sleeve
         mine = on_hand & (samples.group == group) & here[row, col] & (surface | among[row, col])
-        out.append((np.flatnonzero(mine), base))
+        out.append((np.flatnonzero(mine), found.base))
     return out
 
 
