@@ -56,14 +56,26 @@ def test_trousers_along_a_finger_go_back_to_the_body(body, picture):
     assert (out != label).sum() == 30 * 4
 
 
-def test_a_light_rim_before_the_ground_belongs_to_nothing_and_a_held_thing_to_the_body(body, picture):
+def test_a_light_rim_and_a_gap_belong_to_nothing_and_a_held_thing_to_the_body(body, picture):
     label, layers, image = picture
     label[:, 60:] = -1
     image[40:80, 57:60] = WHITE
     image[66:80, 40:54] = NAVY
     out = stray.without_strays(body, label, layers, image)
-    assert (out[40:77, 57:60] == -1).all() and (out[66:80, 40:54] == geo.BODY).all()
+    assert (out[40:77, 57:60] == -1).all()
+    assert (out[66:80, 40:54] == -1).all()  # skin on three sides: a gap
     np.testing.assert_array_equal(out[:, :40], label[:, :40])
+    image[66:80, 30:54] = NAVY
+    out = stray.without_strays(body, label, layers, image)
+    assert (out[66:80, 31:50] == geo.BODY).all()
+
+
+def test_crumbs_of_skin_among_strays_go_with_them(body, picture):
+    label, layers, image = picture
+    image[50:80, 30:42] = NAVY
+    image[60:63, 32:36] = SKIN
+    out = stray.without_strays(body, label, layers, image)
+    np.testing.assert_array_equal(out[50:80, 30:42], geo.BODY)
 
 
 def test_a_nail_at_the_border_stays(body, picture):
@@ -111,11 +123,13 @@ def test_colours_of_hands_are_those_of_the_skin_around():
     point[:20, 0], point[20:40, 0], point[20:40, 1] = np.arange(20), np.arange(20), 100
     point[40:, 0], point[[40, 42], 1] = 10, 100
     surface = np.arange(45) != 43
-    out, changed = stray.tamed(rgb, point, [(np.arange(44), SKIN)], surface)
+    room = np.full(44, 0.004)
+    hand = stray.SkinSplats(np.arange(44), SKIN, np.where(np.arange(44) == 40, 0.001, room))
+    out, scale = stray.tamed(rgb, np.full(45, 0.002, np.float32), point, [hand], surface)
     np.testing.assert_allclose(out[[40, 42]], [SHADE, SHADE], atol=1e-6)
     np.testing.assert_allclose(out[41], SKIN, atol=1e-6)
     assert out[43].mean() == pytest.approx(stray.BLACK * SKIN.mean(), rel=0.1) and out[43, 0] > 2 * out[43, 2]
     np.testing.assert_array_equal(out[:40], rgb[:40])
     np.testing.assert_array_equal(out[44], NAVY)
-    np.testing.assert_array_equal(np.flatnonzero(changed), [40, 41, 42])
+    np.testing.assert_allclose(scale, np.where(np.arange(45) == 40, 0.001, 0.002))
     assert out.dtype == np.float32

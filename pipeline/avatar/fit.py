@@ -18,7 +18,7 @@ from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
 from pipeline.avatar.settle import settled
 from pipeline.avatar.shading import GUESSED, light_of_face
-from pipeline.avatar.stray import SHRUNK, skin_splats, tamed
+from pipeline.avatar.stray import SkinSplats, skin_splats, tamed
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -92,7 +92,8 @@ def fit(
     guessed = samples.guessed
     aligned = [settled(body, label, dT, scene) for label in fuse(body, labels)]
     samples, lessons, learnt = take_lessons(body, samples, dX, aligned)
-    samples = dataclasses.replace(samples, rgb=tamed(samples.rgb, samples.point, hands, surface)[0])
+    rgb, _ = tamed(samples.rgb, samples.scale, samples.point, hands, surface)
+    samples = dataclasses.replace(samples, rgb=rgb)
     tell("refining", 0.0)
 
     def make(where: torch.device) -> GaussianStage:
@@ -151,11 +152,11 @@ def _assemble(
     )
 
 
-def _clean_hands(fields: Fields, samples: Samples, hands: list[tuple[np.ndarray, np.ndarray]]) -> Fields:
+def _clean_hands(fields: Fields, samples: Samples, hands: list[SkinSplats]) -> Fields:
     """Hands without the colours of what is beside them, see :mod:`pipeline.avatar.stray`."""
-    rgb, odd = tamed(fields.rgb.numpy(), samples.point, hands, samples.kind == SURFACE)
-    shrink = torch.from_numpy(np.where(odd, np.log(SHRUNK), 0.0).astype(np.float32))
-    return dataclasses.replace(fields, rgb=torch.from_numpy(rgb), log_scale=fields.log_scale + shrink)
+    scale = fields.log_scale.exp().numpy()
+    rgb, scale = tamed(fields.rgb.numpy(), scale, samples.point, hands, samples.kind == SURFACE)
+    return dataclasses.replace(fields, rgb=torch.from_numpy(rgb), log_scale=torch.from_numpy(scale).log())
 
 
 def _lighted(avatar: Avatar) -> Avatar:

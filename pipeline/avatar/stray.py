@@ -59,10 +59,12 @@ NEIGHBOURS = 8
 AROUND, AMONG = 9.0, 0.3
 """Width in pixels, at 1024 rows, of what is around a pixel, and the share of it that must be skin for it to be a gap
 in the hand."""
+FAR = 14.0
+"""Pixels, at 1024 rows, from a hand's skin up to which something beside it is taken from it."""
 NAIL, ENCLOSED = 0.03, 0.45
-"""Size of a nail, as a share of the hand's, and the share of its border that may lie outside the hand."""
-SHRUNK = 0.6
-"""Scale of splats of the surface layer where a hand's mesh lies over what is beside it."""
+"""Size of a nail, as a share of the hand's, and the share of its border, or that of a gap, that may lie outside."""
+DEVIATIONS = 2.0
+"""Standard deviations of a splat that have to be within the outline."""
 TAIL = 3.0
 """Half of the width in pixels, at 1024 rows, from which on something is no mere line."""
 
@@ -180,8 +182,8 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     """Labels (H, W) int8 in which hands end where their colour ends.
 
     Pixels at a hand's border that are not of its colour belong to the body. There they stay where they are when the
-    hand leaves: cloth, and what it held on to. A thin rim with nothing behind it belongs to nothing. What skin
-    surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
+    hand leaves: cloth, and what it held on to. A gap between fingers, and a thin rim with nothing behind it, belong to
+    nothing. What skin surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
 
     Args:
         label, layers, image: see :func:`bare_hands`.
@@ -190,77 +192,110 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     for found in bare_hands(body, label, layers, image).values():
         own = out[found.window]
         unlike = found.hand & ~found.sleeve & ~in_any_light(found.image, found.base)
-        stray = _at_border(unlike, found.arm, found.hand & like_skin(found.image, found.base))
+        stray, gap = _at_border(unlike, found.arm, found.hand & like_skin(found.image, found.base), unit)
+        stray |= _crumbs(found.arm & ~stray, stray, NAIL * found.hand.sum())
         before = nearest_fill(label[found.window], ~found.arm) >= 0
         own[stray] = geo.BODY
-        own[stray & ~before & ~_thick(stray, unit)] = -1
+        own[gap | (stray & ~before & ~_thick(stray, unit))] = -1
     return out
 
 
-def _at_border(unlike: Array, arm: Array, skin: Array) -> Array:
-    """Pieces of ``unlike`` (H, W) bool that reach the border of the arm, but for small ones that are mostly surrounded
-    by skin: nails."""
+def _crumbs(rest: Array, stray: Array, size: float) -> Array:
+    """Pieces of ``rest`` (H, W) bool up to ``size`` pixels that hang on to the arm by nothing but strays."""
+    pieces, count = ndimage.label(rest)
+    touching = np.bincount(pieces[ndimage.binary_dilation(stray, SQUARE)], minlength=count + 1) > 0
+    small = touching & (np.bincount(pieces.ravel(), minlength=count + 1) < size)
+    small[0] = False
+    return small[pieces]
+
+
+def _at_border(unlike: Array, arm: Array, skin: Array, unit: float) -> tuple[Array, Array]:
+    """Pieces of ``unlike`` (H, W) bool that reach the border of the arm; and of these the gaps between fingers.
+
+    Left out are small ones that are mostly surrounded by skin (nails), and those that reach far from it: there the
+    hand's mesh is wrong, and would stand before what is given to the body.
+    """
     pieces, count = ndimage.label(unlike, SQUARE)
     edge = ndimage.binary_dilation(unlike, SQUARE) & ~unlike
     near = ndimage.grey_dilation(pieces, size=3)
     inner, outer = (np.bincount(near[edge & side], minlength=count + 1) for side in (skin, ~arm))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
-    nail = (size < NAIL * skin.sum()) & (outer < ENCLOSED * (inner + outer))
-    stray = (outer > 0) & ~nail
+    away = ndimage.distance_transform_edt(~skin) > FAR * unit
+    far = np.bincount(pieces[away], minlength=count + 1) > 0
+    enclosed = outer < ENCLOSED * (inner + outer)
+    stray = (outer > 0) & ~(enclosed & (size < NAIL * skin.sum())) & ~far
     stray[0] = False
-    return stray[pieces]
+    return stray[pieces], (stray & enclosed)[pieces]
+
+
+@dataclass(frozen=True)
+class SkinSplats:
+    """Splats of a bare hand, without what covers the wrist.
+
+    Attributes:
+        index: (n,) which. base: (3,) the hand's colour.
+        room: (n,) scale in metres that a splat may have to stay within the arm's outline.
+    """
+
+    index: Array
+    base: Array
+    room: Array
 
 
 def skin_splats(
     body: BodyModel, samples: Samples, parts: Parts, image: Array, camera: Camera, surface: Array
-) -> list[tuple[Array, Array]]:
-    """Splats of bare hands, shown or not, without what covers the wrist.
+) -> list[SkinSplats]:
+    """The splats of each hand of known colour, where it shows skin.
 
     Args:
         samples: all Gaussians. parts: the divided photo. image: (H, W, 3) its colours. camera: of the photo.
         surface: (N,) bool, splats of the surface layer; others are taken only where there is skin around them.
-
-    Returns:
-        For each hand of known colour: (n,) indices and (3,) colour.
     """
-    xy, _ = camera.project(samples.point)
+    xy, depth = camera.project(samples.point)
     h, w = parts.label.shape
     row, col = np.clip(xy[:, 1].astype(int), 0, h - 1), np.clip(xy[:, 0].astype(int), 0, w - 1)
     on_hand, out = arm_segments(body)[samples.face] == HAND, []
     for group, found in bare_hands(body, parts.label, parts.layers, image).items():
         skin = (found.hand & like_skin(found.image, found.base)).astype(np.float32)
-        among, here = np.zeros((h, w), bool), parts.label < 0
+        among, here, inside = np.zeros((h, w), bool), np.zeros((h, w), bool), np.zeros((h, w))
         among[found.window] = ndimage.uniform_filter(skin, max(1, round(AROUND * h / 1024))) > AMONG
-        here[found.window] |= found.hand
-        here[found.window] &= ~found.sleeve
+        beside = ndimage.distance_transform_edt(skin == 0) > INNER * h / 1024
+        here[found.window] = found.hand & ~found.sleeve & ~beside
+        inside[found.window] = ndimage.distance_transform_edt(found.arm)
         mine = on_hand & (samples.group == group) & here[row, col] & (surface | among[row, col])
-        out.append((np.flatnonzero(mine), found.base))
+        index = np.flatnonzero(mine)
+        pixels = np.maximum(inside[row[index], col[index]] - 0.5, 0.5) / DEVIATIONS
+        out.append(SkinSplats(index, found.base, pixels * depth[index] / camera.K[0, 0]))
     return out
 
 
-def tamed(rgb: Array, point: Array, hands: list[tuple[Array, Array]], surface: Array) -> tuple[Array, Array]:
+def tamed(rgb: Array, scale: Array, point: Array, hands: list[SkinSplats], surface: Array) -> tuple[Array, Array]:
     """Colours in which hands are no darker than skin can be in the photo's light.
 
+    Splats of the surface layer take the colour of the skin around them; others may be rings and nails, and keep their
+    own unless they are black. A splat of the surface layer that had to explain something else is too large, too: it
+    shrinks until it is within the outline.
+
     Args:
-        rgb: (N, 3). point: (N, 3) where the splats are. hands: from :func:`skin_splats`.
-        surface: (N,) bool, splats of the surface layer: these take the colour of the skin around them (others may be
-            rings and nails, and keep their own unless they are black).
+        rgb: (N, 3). scale: (N,) metres. point: (N, 3) where the splats are. hands: from :func:`skin_splats`.
+        surface: (N,) bool, splats of the surface layer.
 
     Returns:
-        (N, 3) colours; and (N,) bool, splats of the surface layer that had to explain something else: the hand's mesh
-        lies there over what is beside it.
+        (N, 3) colours and (N,) scales.
     """
-    out, odd = rgb.copy(), np.zeros(len(rgb), bool)
-    for index, base in hands:
+    out, small = rgb.copy(), scale.copy()
+    for hand in hands:
+        index, base = hand.index, hand.base
         skin = like_skin(rgb[index], base)
-        other, known = index[surface[index] & ~skin], index[surface[index] & skin]
+        known = index[surface[index] & skin]
         if len(known) < NEIGHBOURS:
             continue
         tree = cKDTree(point[known])
-        out[other] = rgb[known][tree.query(point[other], k=NEIGHBOURS)[1]].mean(1)
-        odd[other] = True
+        odd = surface[index] & ~skin
+        out[index[odd]] = rgb[known][tree.query(point[index[odd]], k=NEIGHBOURS)[1]].mean(1)
+        small[index[odd]] = np.minimum(scale[index[odd]], hand.room[odd])
         dark = index[~surface[index] & (rgb[index].mean(1) < BLACK * LIGHTEST * base.mean())]
         around = rgb[known][tree.query(point[dark], k=NEIGHBOURS)[1]].mean(1)
         black = rgb[dark].mean(1) < BLACK * around.mean(1)
         out[dark[black]] = BLACK * around[black] * (1 + (1 - BLACK) * np.array(REDDER))
-    return out.clip(0, 1).astype(np.float32), odd
+    return out.clip(0, 1).astype(np.float32), small.astype(np.float32)
