@@ -112,6 +112,8 @@ def test_a_sleeve_over_most_of_the_hand_is_not_its_colour():
     assert stray.own_color(inner[:100], face) is None
     assert stray.own_color(inner[:700], face) is None, "next to nothing is bare"
     np.testing.assert_allclose(stray.own_color(inner[:700], face[:0]), NAVY, atol=0.01)
+    brown = np.float32([0.19, 0.15, 0.16])
+    assert stray.own_color(np.tile(brown, (600, 1)), face) is None, "a brown glove, and no skin in the dark"
 
 
 def test_colours_of_hands_are_those_of_the_skin_around():

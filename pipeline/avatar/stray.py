@@ -39,6 +39,8 @@ several colours are left alone."""
 BARE = 0.25
 """Share of a hand that must be like the face to count as its skin, and the rest as a sleeve before it; a hand with less
 wears a glove, or is not there."""
+LIT = 0.45
+"""Brightness relative to the face from which on something like it is taken for skin."""
 UNLIKE = 0.3
 """Share of the pixels below the wrist that are not of its colour from which on the hand is not where the mesh says."""
 DARKEST, LIGHTEST, TINT = 0.4, 1.35, 0.06
@@ -157,7 +159,7 @@ def own_color(rgb: Array, face: Array) -> Array | None:
     if len(face) >= ENOUGH:
         tint = _thinned(face).mean(0)
         shares = rgb / np.maximum(rgb.sum(1, keepdims=True), 0.05) - tint / tint.sum()
-        bare = (np.abs(shares).max(1) < 2 * TINT) & (rgb.mean(1) > 0.5 * DARKEST * tint.mean())
+        bare = (np.abs(shares).max(1) < 2 * TINT) & (rgb.mean(1) > LIT * tint.mean())
         rgb = rgb[bare] if bare.sum() >= BARE * len(rgb) else rgb[:0]
     if len(rgb) < ENOUGH:
         return None
