@@ -5,9 +5,8 @@ The paper is "One Shot, One Talk: Whole-body Talking Avatar from a Single Image"
 **The lost loss weight.** Its text names eight weights (lambda_normal, lambda_M, lambda_MGC, lambda_lap, lambda_LPIPS,
 lambda_RGB, lambda_SSIM, lambda_alpha) and prints seven values (1e-2, 1e-1, 1e2, 2e-1, 8e-1, 1e-1, 4e-1). We take
 **lambda_LPIPS** as the missing one: read in order, the others then fall on sensible places (lambda_RGB = 0.8 as in
-every 3DGS recipe, lambda_lap = 0.2), and ours is 0.2. Among the candidates that keep the photo's own view it is the
-best by all measures of docs/ablation.md. Had any of the first three been lost, a weight of 1e2 would stand before the
-Laplacian of colours and blur them.
+every 3DGS recipe, lambda_lap = 0.2), and ours is 0.2. docs/ablation.md cannot tell it from lambda_RGB or lambda_alpha.
+Had any of the first three been lost, a weight of 1e2 would stand before the Laplacian of colours and blur them.
 
 **lambda_MGC** is 1e1 and not the printed 1e2: it multiplies an L1 of metres, that is about 1e-3, and holds
 photo-aligned Gaussians where they were attached. On synthetic people (seeds that chose nothing else) and on filmed ones

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
@@ -52,14 +51,11 @@ def sharp_colors(body: BodyModel, rgb: Array, face: Array, bary: Array) -> Array
 
 def wrist_side(faces: Array, hand: Array) -> Array:
     """1 on hands, -1 elsewhere, and smooth between them: 0 is the line around the wrist. (V,)."""
-    edges = geo.edges_of(faces)
-    ones = np.ones(len(edges))
-    joined = sp.coo_matrix((ones, (edges[:, 0], edges[:, 1])), shape=(len(hand),) * 2).tocsr()
-    joined = joined + joined.T + sp.identity(len(hand))
-    mean = sp.diags(1 / np.asarray(joined.sum(1)).ravel()) @ joined
+    laplacian = geo.graph_laplacian(geo.edges_of(faces), len(hand))
+    around = laplacian.diagonal() + 1
     side = np.where(hand, 1.0, -1.0)
     for _ in range(ROUNDS):
-        side = mean @ side
+        side = side - (laplacian @ side) / around
     return side
 
 

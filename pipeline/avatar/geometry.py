@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scipy.sparse as sp
 import torch
+from scipy import ndimage
 
 from pipeline.types import Camera
 
@@ -83,6 +84,13 @@ def sample_image(image: Array, x: Array, y: Array) -> Array:
     top = image[y0, x0] * (1 - tx) + image[y0, x0 + 1] * tx
     bottom = image[y0 + 1, x0] * (1 - tx) + image[y0 + 1, x0 + 1] * tx
     return top * (1 - ty) + bottom * ty
+
+
+def pieces_at(mask: Array, other: Array) -> Array:
+    """The connected pieces of ``mask`` (H, W) bool that touch or overlap ``other`` (H, W) bool."""
+    square = np.ones((3, 3), bool)
+    pieces, _ = ndimage.label(mask, square)
+    return mask & np.isin(pieces, np.unique(pieces[ndimage.binary_dilation(other, square)]))
 
 
 def edges_of(faces: Array) -> Array:

@@ -104,12 +104,12 @@ def divide(
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
     clean = without_strays(body, label, layers, image)
     stray = clean != label
-    slit = without_neighbours(slit, stray & (clean == geo.BODY)) | (stray & (clean < 0))
+    slit = (slit & ~geo.pieces_at(slit, stray & (clean == geo.BODY))) | (stray & (clean < 0))
     label = label_face(clean, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     on_body = layers[geo.BODY].face >= 0
     hidden = behind_arms(label, on_body, len(alpha) / 1024) | (slit & on_body)
-    label = np.where(slit & ((label == geo.BODY) | (label < 0)), -1, label).astype(np.int8)
+    label = np.where(slit & (label <= geo.BODY), -1, label).astype(np.int8)  # but no eye and no mouth
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
@@ -164,12 +164,6 @@ def between_fingers(body: BodyModel, label: Array, layers: dict[int, geo.Hits], 
             disc = np.hypot(*np.mgrid[-half : half + 1, -half : half + 1]) <= half
             out |= ndimage.binary_closing(np.pad(hand, half), disc)[half:-half, half:-half]
     return out & ((label == geo.BODY) | (label < 0))
-
-
-def without_neighbours(mask: Array, other: Array) -> Array:
-    """``mask`` (H, W) bool without its pieces that touch ``other`` (H, W) bool."""
-    pieces, _ = ndimage.label(mask, np.ones((3, 3)))
-    return mask & ~np.isin(pieces, np.unique(pieces[ndimage.binary_dilation(other, np.ones((3, 3)))]))
 
 
 def between(mask: Array, reach: float) -> Array:

@@ -137,9 +137,7 @@ def bare_hands(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image
             continue
         unlike = hand & ~like_skin(colours, base)
         fore = arm & ~hand
-        pieces, _ = ndimage.label(_thick(unlike | fore, unit) & unlike)
-        touching = np.unique(pieces[ndimage.binary_dilation(fore, SQUARE)])
-        sleeve = np.isin(pieces, touching[touching > 0])
+        sleeve = geo.pieces_at(_thick(unlike | fore, unit) & unlike, fore)
         if (unlike & ~sleeve).sum() < UNLIKE * (hand & ~sleeve).sum():
             out[group] = BareHand(window, arm, hand, base, sleeve, colours)
     return out

@@ -7,14 +7,13 @@ of the eye, each against what is usual in this video.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from pipeline.body import ARKIT_NAMES, BodyModel
 from pipeline.perceive import targets as T
-from pipeline.perceive.register import FaceRig, Registration
+from pipeline.perceive.register import Registration
 from pipeline.perceive.targets import Targets
 from pipeline.types import Array, Observation
 
@@ -74,8 +73,7 @@ def with_blinks(registration: Registration, targets: Targets, body: BodyModel, p
     own = np.asarray(photo.arkit)[BLINK]
     arkit = np.array(registration.state["arkit"])
     arkit[:, BLINK] = own + (1 - own) * eyes.blink
-    face = {k: v.numpy() for k, v in FaceRig(body)(torch.from_numpy(arkit)).items()}
-    return replace(registration, state={**registration.state, "arkit": arkit}, face=face)
+    return registration.acting(arkit, body)
 
 
 def _measure(faces: Array, points: tuple[int, int, int, int, int]) -> tuple[Array, Array, Array, Array]:

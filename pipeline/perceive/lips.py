@@ -6,14 +6,11 @@ gap between the lips says how far the jaw can be open at most.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
-import torch
 
 from pipeline.body import ARKIT_NAMES, BodyModel
 from pipeline.perceive import targets as T
-from pipeline.perceive.register import FaceRig, Registration
+from pipeline.perceive.register import Registration
 from pipeline.perceive.targets import Targets
 from pipeline.types import Array, Observation
 
@@ -53,5 +50,4 @@ def with_lips(registration: Registration, targets: Targets, body: BodyModel, pho
     own = 0.0 if seen is None else float(widest_jaw(seen[None, :, :2], np.ones(1, bool))[0])
     arkit = np.array(registration.state["arkit"])
     arkit[:, JAW_OPEN] *= jaw_left(arkit, targets, max(0.0, float(photo.arkit[JAW_OPEN]) - own))
-    face = {k: v.numpy() for k, v in FaceRig(body)(torch.from_numpy(arkit)).items()}
-    return replace(registration, state={**registration.state, "arkit": arkit}, face=face)
+    return registration.acting(arkit, body)

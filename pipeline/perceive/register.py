@@ -8,7 +8,7 @@ are in metres on the person's plane, so that one set of weights serves every pic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -62,6 +62,11 @@ class Registration:
         """Parameters of one frame."""
         pose = {k: v[index] for k, v in self.state.items() if k != "arkit"}
         return BodyParams(betas=self.betas, **pose, **{k: v[index] for k, v in self.face.items()})
+
+    def acting(self, arkit: Array, body: BodyModel) -> Registration:
+        """The same bodies with other faces: ARKit coefficients ``arkit`` (F, 52). ``points`` stay as they were."""
+        face = {k: v.numpy() for k, v in FaceRig(body)(torch.from_numpy(arkit)).items()}
+        return replace(self, state={**self.state, "arkit": arkit}, face=face)
 
 
 class FaceRig:
