@@ -168,6 +168,18 @@ def test_inpainting_continues_stripes():
     np.testing.assert_array_equal(out, fill_exemplar(broken, hole, ~hole, seed=1))
 
 
+def test_inpainting_does_not_fit_to_what_covers_the_hole():
+    """Blue cloth with a little beige in it, half of it behind a beige hand: what the hand hides is blue all the same."""
+    rows, cols = np.mgrid[0:96, 0:96]
+    blue, beige = np.float32([0.1, 0.2, 0.6]), np.float32([0.9, 0.7, 0.6])
+    patch = (np.abs(rows - 20) < 8) & (np.abs(cols - 20) < 8)
+    hand = cols >= 48
+    image = np.where((hand | patch)[..., None], beige, blue)
+    out = fill_exemplar(image, hand & (cols < 60), ~hand, seed=1)
+    np.testing.assert_allclose(out[:, 48:60], np.broadcast_to(blue, (96, 12, 3)), atol=0.02)
+    np.testing.assert_array_equal(out[:, 60:], image[:, 60:])
+
+
 def test_eye_has_pupil_iris_and_white():
     angles = np.array([0.0, 0.35, 1.0])
     points = np.stack([np.sin(angles), 0 * angles, np.cos(angles)], 1)

@@ -79,11 +79,15 @@ def test_shirt_beside_a_hand_has_no_colour_of_the_hand(enlarged):
     shirt, skin = np.float32([0.1, 0.2, 0.6]), np.float32([0.9, 0.6, 0.5])
     share = np.clip((np.arange(60) + 0.5 - 35) / (2 * enlarged) + 0.5, 0, 1)[None, :, None]
     photo = np.broadcast_to(shirt + share * (skin - shirt), (40, 60, 3)).astype(np.float32)
-    clean = part_colors(photo, label, enlarged)
+    nothing = np.zeros(label.shape, bool)
+    clean = part_colors(photo, label, nothing, enlarged)
     body = label == geo.BODY
     assert np.abs(photo - shirt)[body].max() > 0.1
     assert np.abs(clean - shirt)[body].max() < 0.01
     kept = enlarged < SOFT
     assert np.array_equal(clean[~body], photo[~body]) == kept, "the arm of a sharp photo keeps its pixels"
     assert (np.abs(clean - skin)[~body].max() < 0.01) != kept
-    assert part_colors(photo, np.zeros_like(label), enlarged) is photo
+    assert part_colors(photo, np.zeros_like(label), nothing, enlarged) is photo
+    painted = label == geo.LEFT_ARM  # the same where what an arm covers was taken away from it
+    taken = part_colors(photo, np.where(painted, -1, label).astype(np.int8), painted, enlarged)
+    np.testing.assert_array_equal(taken[body], clean[body])

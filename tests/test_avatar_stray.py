@@ -35,6 +35,8 @@ def picture(body):
     face[:24, 30:60], face[24:80, 30:60] = fore, hand
     layers = {group: hits(np.full(SIZE, -1)) for group in range(7)}
     layers[geo.LEFT_ARM] = hits(face)
+    trunk = np.flatnonzero(geo.region(body, "torso")[np.asarray(body.faces)].all(1))[0]
+    layers[geo.BODY] = hits(np.where(label == geo.BODY, trunk, -1))
     image = np.tile(NAVY, (*SIZE, 1))
     image[24:80, 30:60] = SKIN
     image[40:80, 50:58] = SHADE
@@ -70,12 +72,30 @@ def test_a_light_rim_and_a_gap_belong_to_nothing_and_a_held_thing_to_the_body(bo
     assert (out[66:80, 31:50] == geo.BODY).all()
 
 
+def test_the_bright_line_of_a_sharpened_photo_belongs_to_nothing(body, picture):
+    label, layers, image = picture
+    image[40:80, 30:36] = WHITE
+    out = stray.without_strays(body, label, layers, image)
+    assert (out[40:80, 30:36] == -1).all()
+    np.testing.assert_array_equal(out[:, 36:], label[:, 36:])
+
+
+def test_what_no_body_carries_does_not_hang_in_the_air(body, picture):
+    label, layers, image = picture
+    label[:, :30] = label[:, 60:] = label[80:] = -1
+    image[70:74, 30:60] = NAVY
+    out = stray.without_strays(body, label, layers, image)
+    assert (out[70:74, 30:60] == -1).all()
+    image[58:80, 30:60] = NAVY  # as thick as a held thing: it goes with the hand
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image), label)
+
+
 def test_crumbs_of_skin_among_strays_go_with_them(body, picture):
     label, layers, image = picture
     image[50:80, 30:42] = NAVY
     image[60:63, 32:36] = SKIN
     out = stray.without_strays(body, label, layers, image)
-    np.testing.assert_array_equal(out[50:80, 30:42], geo.BODY)
+    assert (out[60:63, 32:36] == -1).all() and (out[50:80, 36:42] == geo.BODY).all()
 
 
 def test_a_nail_at_the_border_stays(body, picture):

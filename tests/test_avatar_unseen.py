@@ -128,6 +128,23 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
     assert not no_mesh[80:380, 250:300].any()
 
 
+def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known():
+    """Of its mesh, 6 pixels lie behind an arm above, where no trunk is; below, half of the arm: nothing is known there."""
+    label = np.full((100, 100), geo.BODY, np.int8)
+    label[:, 50:] = geo.RIGHT_ARM
+    face = np.where(np.arange(100)[None] < np.where(np.arange(100)[:, None] < 45, 56, 80), 0, -1)
+    face[45:55] = -1
+    layers = {geo.BODY: geo.Hits(face, np.zeros((100, 100, 3), np.float32), np.ones((100, 100), np.float32))}
+    nothing = np.zeros(label.shape, bool)
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing), 14)
+    assert found[:45, 50:].all() and not found[:, :50].any()
+    assert not found[55:, 50:80].any() and found[55:, 80:].all()
+    hidden = nothing.copy()
+    hidden[:, 50:54] = True
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing), 14)
+    assert not found[:, 50:54].any() and found[:45, 54:].all()
+
+
 def test_what_shows_between_two_fingers_is_painted():
     """Two fingers with a gap of 16 pixels, and a sleeve beside the body: only the gap of the hand is taken."""
     from pipeline.body import load_body

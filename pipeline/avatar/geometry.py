@@ -93,6 +93,14 @@ def pieces_at(mask: Array, other: Array) -> Array:
     return mask & np.isin(pieces, np.unique(pieces[ndimage.binary_dilation(other, square)]))
 
 
+def carried(mask: Array, mesh: Array) -> Array:
+    """The connected pieces of a part's pixels ``mask`` (H, W) bool of which some lie on its ``mesh`` (H, W) bool.
+
+    Others would hang in the air when what is beside them leaves.
+    """
+    return pieces_at(mask, mask & mesh)
+
+
 def edges_of(faces: Array) -> Array:
     """Unique undirected edges (E, 2) of triangles (F, 3)."""
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from pipeline.avatar import attach, features, model, surface
 from pipeline.avatar import geometry as geo
@@ -193,7 +194,7 @@ def place_gaussians(
     """All Gaussians of the avatar with their colours, the divided photo, and the scene with its colours not mixed."""
     vertices = deformed(posed, dT)
     parts = divided(body, vertices, scene, config)
-    scene = replace(scene, foreground=part_colors(scene.foreground, parts.label, scene.enlarged))
+    scene = replace(scene, foreground=part_colors(scene.foreground, parts.label, parts.hidden, scene.enlarged))
     lids = surface.unfolding_lids(body, posed.canonical, posed.blink)
     photo = attach.photo_samples(body, vertices, scene.camera, scene.foreground, scene.alpha, parts, lids, config)
     filled = complete_vertices(body, vertices, photo, parts, scene)
@@ -211,8 +212,6 @@ def safe_pixels(body: BodyModel, scene: Scene, parts: Parts, margin: float = 8.0
     Well inside the matte (``margin`` pixels at 1024 rows), so free of light from behind, and off the contour of the
     head over neck and shoulders (``beside``), where a slightly wrong mesh takes its colour from the wrong side.
     """
-    from scipy import ndimage
-
     unit = len(scene.alpha) / 1024
     solid = np.pad(scene.alpha > 0.9, 1, mode="edge")
     inside = (ndimage.distance_transform_edt(solid) > margin * unit)[1:-1, 1:-1]
@@ -240,8 +239,6 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     A head is painted from the head and clothes from clothes: no cheek on a chest; and from what is near, where there is
     enough of it: no skirt on a shirt.
     """
-    from scipy import ndimage
-
     hits = parts.layers[geo.BODY]
     on_head = geo.region(body, "head", "neck")[np.asarray(body.faces)].any(1)
     head = on_head[nearest_fill(hits.face, hits.face >= 0)] & (hits.face >= 0).any()
@@ -292,8 +289,11 @@ def surface_samples(
         )
     scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
     if config.layout == "adaptive":
+        reach = 14 * len(scene.alpha) / 1024
         person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
-        point, scale = surface.keep_inside(scene.camera, person, point, scale, 14 * len(scene.alpha) / 1024)
+        trunk = group == geo.BODY
+        for mine, mask in ((~trunk, person), (trunk, person & ~beside_trunk(parts, reach))):
+            point[mine], scale[mine] = surface.keep_inside(scene.camera, mask, point[mine], scale[mine], reach)
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(
         face=face, bary=bary, point=point.astype(np.float32), rgb=np.clip(rgb, 0, 1).astype(np.float32),
@@ -301,6 +301,15 @@ def surface_samples(
         group=group, kind=np.where(on_lid, LID, SURFACE).astype(np.int8),
         guessed=guessed.astype(np.float32), skin_index=index, skin_weight=weight, neighbours=neighbours,
     )  # fmt: skip
+
+
+def beside_trunk(parts: Parts, reach: float) -> Array:
+    """Pixels (H, W) bool of arms with no trunk behind them: off its mesh, or where the mesh sticks out by less than
+    ``reach`` pixels. Where it sticks out more, nothing is known."""
+    arms = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & ~parts.hidden
+    over = arms & (parts.layers[geo.BODY].face >= 0)
+    away = ndimage.distance_transform_edt(~((parts.label == geo.BODY) | parts.hidden)) > reach
+    return arms & ~geo.pieces_at(over, over & away)
 
 
 def shown_depth(parts: Parts) -> Array:

@@ -20,7 +20,8 @@ def fill_exemplar(image: Array, hole: Array, source: Array, seed: int = 0, itera
     """Fill ``hole`` from ``source``.
 
     Args:
-        image: (H, W, 3) float32. hole: (H, W) bool, pixels to paint. source: (H, W) bool, pixels to learn from.
+        image: (H, W, 3) float32. hole: (H, W) bool, pixels to paint. source: (H, W) bool, pixels to learn from and
+            to fit to; the rest of the picture shows something else.
         seed: of the random search. iterations: of search and vote per level.
 
     Returns:
@@ -57,9 +58,9 @@ def _fill(image: Array, hole: Array, source: Array, seed: int, iterations: int) 
         field = _start_field(field, hol.shape, centres, seed + level)
         valid = np.zeros(hol.shape, np.bool_)
         valid[centres[:, 0], centres[:, 1]] = True
-        weight = _confidence(hol)
+        weight = _confidence(hol, src)
         for i in range(iterations if level else 2):
-            field = _search(picture, field, hol, valid, centres, seed + 97 * level + i)
+            field = _search(picture, field, hol, hol | src, valid, centres, seed + 97 * level + i)
             picture = _vote(picture, field, hol, weight)
     return picture if picture is not None else image
 
@@ -107,10 +108,11 @@ def _patch_centres(source: Array) -> Array:
     return np.argwhere(inner).astype(np.int32)
 
 
-def _confidence(hole: Array) -> Array:
-    """Weight of a patch in the vote: high near the rim of the hole."""
-    depth = ndimage.distance_transform_edt(hole)
-    return (1.3 ** (-np.minimum(depth, 40))).astype(np.float32)
+def _confidence(hole: Array, source: Array) -> Array:
+    """Weight of a patch in the vote: high near what is known, next to the hole or not."""
+    depth = ndimage.distance_transform_edt(~source)
+    depth -= depth[hole].min() - 1
+    return (1.3 ** (-np.clip(depth, 0, 40))).astype(np.float32)
 
 
 def _start_field(field: Array | None, shape: tuple[int, int], centres: Array, seed: int) -> Array:
@@ -132,8 +134,8 @@ def _start_field(field: Array | None, shape: tuple[int, int], centres: Array, se
 
 
 @njit(cache=True)
-def _cost(picture: Array, r: int, c: int, sr: int, sc: int, best: float) -> float:
-    """Sum of squared differences of two patches, given up once it exceeds ``best``."""
+def _cost(picture: Array, mine: Array, r: int, c: int, sr: int, sc: int, best: float) -> float:
+    """Sum of squared differences of two patches, where the first is ``mine``; given up once it exceeds ``best``."""
     h, w = picture.shape[:2]
     total = 0.0
     for dr in range(-RADIUS, RADIUS + 1):
@@ -142,7 +144,7 @@ def _cost(picture: Array, r: int, c: int, sr: int, sc: int, best: float) -> floa
             continue
         for dc in range(-RADIUS, RADIUS + 1):
             x = c + dc
-            if x < 0 or x >= w:
+            if x < 0 or x >= w or not mine[y, x]:
                 continue
             for k in range(3):
                 d = picture[y, x, k] - picture[sr + dr, sc + dc, k]
@@ -153,7 +155,9 @@ def _cost(picture: Array, r: int, c: int, sr: int, sc: int, best: float) -> floa
 
 
 @njit(cache=True)
-def _search(picture: Array, field: Array, hole: Array, valid: Array, centres: Array, seed: int) -> Array:
+def _search(
+    picture: Array, field: Array, hole: Array, mine: Array, valid: Array, centres: Array, seed: int
+) -> Array:
     """One forward and one backward sweep of PatchMatch."""
     np.random.seed(seed)
     h, w = hole.shape
@@ -167,7 +171,7 @@ def _search(picture: Array, field: Array, hole: Array, valid: Array, centres: Ar
                 if not hole[r, c]:
                     continue
                 br, bc = out[r, c, 0], out[r, c, 1]
-                best = _cost(picture, r, c, br, bc, 1e30)
+                best = _cost(picture, mine, r, c, br, bc, 1e30)
                 for side in range(2):
                     nr, nc = (r - step, c) if side == 0 else (r, c - step)
                     if nr < 0 or nc < 0 or nr >= h or nc >= w or not hole[nr, nc]:
@@ -175,7 +179,7 @@ def _search(picture: Array, field: Array, hole: Array, valid: Array, centres: Ar
                     sr, sc = out[nr, nc, 0] + (r - nr), out[nr, nc, 1] + (c - nc)
                     if sr < 0 or sc < 0 or sr >= h or sc >= w or not valid[sr, sc]:
                         continue
-                    cost = _cost(picture, r, c, sr, sc, best)
+                    cost = _cost(picture, mine, r, c, sr, sc, best)
                     if cost < best:
                         best, br, bc = cost, sr, sc
                 radius = max(h, w)
@@ -183,12 +187,12 @@ def _search(picture: Array, field: Array, hole: Array, valid: Array, centres: Ar
                     sr = br + np.random.randint(-radius, radius + 1)
                     sc = bc + np.random.randint(-radius, radius + 1)
                     if 0 <= sr < h and 0 <= sc < w and valid[sr, sc]:
-                        cost = _cost(picture, r, c, sr, sc, best)
+                        cost = _cost(picture, mine, r, c, sr, sc, best)
                         if cost < best:
                             best, br, bc = cost, sr, sc
                     radius //= 2
                 pick = centres[np.random.randint(0, len(centres))]
-                cost = _cost(picture, r, c, pick[0], pick[1], best)
+                cost = _cost(picture, mine, r, c, pick[0], pick[1], best)
                 if cost < best:
                     best, br, bc = cost, pick[0], pick[1]
                 out[r, c, 0], out[r, c, 1] = br, bc

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar import losses, model
-from pipeline.avatar.attach import LID, LOOSE, TIGHT, Samples
+from pipeline.avatar.attach import HIDDEN, LID, LOOSE, TIGHT, Samples
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.avatar.rim import SOFT
 from pipeline.avatar.shape_field import ShapeField
@@ -194,7 +194,8 @@ class GaussianStage:
         self.rasteriser = pick_backend(None, self.fields.dX, REPEATABLE)
         self.mask_rasteriser = pick_backend(None, self.fields.dX, REPEATABLE_MASKS)
         lids = samples.kind == LID
-        self.free = torch.from_numpy((~lids).astype(np.float32)).to(self.device)[:, None]
+        taught = ~np.isin(samples.kind, (HIDDEN, LID))
+        self.free = torch.from_numpy(taught.astype(np.float32)).to(self.device)[:, None]
         share = np.maximum(samples.guessed if guessed is None else guessed, config.label_seen)
         share[lids] = config.label_seen  # they have the median of all labels; single flawed ones would spoil it
         self.teachable = torch.from_numpy(share.astype(np.float32)).to(self.device)
@@ -210,7 +211,7 @@ class GaussianStage:
         self.posing = self._posing(params)
         self.free = self.free * self.in_sight()[:, None]
         self.labels, self.labels_kept = list(labels), self._labels_kept()
-        if not labels:  # nothing shows the folded lids
+        if not labels:  # nothing shows the folded lids, nor what an arm hides
             self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.label_views: dict[int, tuple[View, Posing]] = {}
         filmed = any(label.filmed for label in self.labels)
@@ -343,7 +344,7 @@ class GaussianStage:
         c = self.config
         photo = self.photo
         f = self.shaped()
-        if self.labels:  # only labels teach the colour of unfolded lids
+        if self.labels:  # only they teach the colour of unfolded lids and of what an arm hides
             f = replace(f, rgb=torch.lerp(f.rgb.detach(), f.rgb, self.free))
         image, alpha = self.draw(self.posing, photo, f)
         self._drawn = image.detach(), alpha.detach()

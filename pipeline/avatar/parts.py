@@ -99,8 +99,10 @@ def divide(
     refined = mixed_to_front(refined, band)
     label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
     leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
-    layers[geo.BODY] = lay_before(layers, leak)
     label = np.where(leak, geo.BODY, label).astype(np.int8)
+    adrift = leak & ~geo.carried(label == geo.BODY, ~leak & (layers[geo.BODY].face >= 0))
+    label[adrift] = -1  # what the matte kept between fingers
+    layers[geo.BODY] = lay_before(layers, leak & ~adrift)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
     clean = without_strays(body, label, layers, image)
     stray = clean != label

@@ -56,19 +56,20 @@ def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
     return replace(samples, point=point)
 
 
-def part_colors(foreground: Array, label: Array, enlarged: float) -> Array:
-    """Colours (H, W, 3) in which the body beside an arm is not mixed with the arm.
+def part_colors(foreground: Array, label: Array, hidden: Array, enlarged: float) -> Array:
+    """Colours (H, W, 3) in which the body beside what an arm covers is not mixed with the arm.
 
     In a photo that is much enlarged, neither are arms with what is beside them: their halo would show as a bright line
     along an arm that turns.
 
     Args:
-        foreground: (H, W, 3). label: (H, W) part groups, -1 outside the person.
+        foreground: (H, W, 3). label: (H, W) part groups, -1 outside the person. hidden: (H, W) bool, where the body
+            is painted.
         enlarged: size of a pixel of the photo in pixels of the picture.
     """
     width = int(np.clip(round(MIXED * enlarged), 1, WIDEST))
     arms = [label == group for group in (geo.LEFT_ARM, geo.RIGHT_ARM)]
-    out = _from_inside(foreground, label == geo.BODY, arms[0] | arms[1], width)
+    out = _from_inside(foreground, label == geo.BODY, arms[0] | arms[1] | hidden, width)
     for arm in arms if enlarged > SOFT else []:
         out = _from_inside(out, arm, ~arm, width)
     return out

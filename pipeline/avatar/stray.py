@@ -68,7 +68,9 @@ NAIL, ENCLOSED = 0.03, 0.45
 DEVIATIONS = 2.0
 """Standard deviations of a splat that have to be within the outline."""
 TAIL = 3.0
-"""Half of the width in pixels, at 1024 rows, from which on something is no mere line."""
+"""Half of the width in pixels, at 1024 rows, from which on something is no mere line; twice that, no halo."""
+ALIKE = 0.15
+"""Difference in every channel up to which what is beside a hand is the cloth next to it."""
 
 
 def like_skin(rgb: Array, base: Array) -> Array:
@@ -182,8 +184,9 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     """Labels (H, W) int8 in which hands end where their colour ends.
 
     Pixels at a hand's border that are not of its colour belong to the body. There they stay where they are when the
-    hand leaves: cloth, and what it held on to. A gap between fingers, and a thin rim with nothing behind it, belong to
-    nothing. What skin surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
+    hand leaves: cloth, and what it held on to. A gap between fingers, and a thin rim that is unlike the cloth next to
+    it (ground, shadow, the bright line of a sharpened photo), belong to nothing, and so do thin pieces that nothing of
+    the body touches. What skin surrounds (a ring, a nail) and what belongs to the sleeve stays with the hand.
 
     Args:
         label, layers, image: see :func:`bare_hands`.
@@ -194,10 +197,19 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
         unlike = found.hand & ~found.sleeve & ~in_any_light(found.image, found.base)
         stray, gap = _at_border(unlike, found.arm, found.hand & like_skin(found.image, found.base), unit)
         stray |= _crumbs(found.arm & ~stray, stray, NAIL * found.hand.sum())
-        before = nearest_fill(label[found.window], ~found.arm) >= 0
         own[stray] = geo.BODY
-        own[gap | (stray & ~before & ~_thick(stray, unit))] = -1
-    return out
+        rim = stray & ~_like_beside(found.image, label[found.window] == geo.BODY)
+        own[gap | (rim & ~_thick(rim, 2 * unit))] = -1
+    body = out == geo.BODY
+    adrift = body & (label != geo.BODY) & ~geo.carried(body, (label == geo.BODY) & (layers[geo.BODY].face >= 0))
+    return np.where(adrift, np.where(_thick(adrift, unit), label, -1), out).astype(np.int8)
+
+
+def _like_beside(image: Array, body: Array) -> Array:
+    """Which pixels (H, W) bool are about as the nearest of the body, ``body`` (H, W) bool."""
+    if not body.any():
+        return np.zeros(body.shape, bool)
+    return np.abs(image - nearest_fill(image, body)).max(-1) < ALIKE
 
 
 def _crumbs(rest: Array, stray: Array, size: float) -> Array:
