@@ -169,7 +169,7 @@ def test_inpainting_continues_stripes():
 
 
 def test_inpainting_does_not_fit_to_what_covers_the_hole():
-    """Blue cloth with a little beige in it, half of it behind a beige hand: what the hand hides is blue all the same."""
+    """Blue cloth with a little beige in it, half of it behind a beige hand: what that hides is blue all the same."""
     rows, cols = np.mgrid[0:96, 0:96]
     blue, beige = np.float32([0.1, 0.2, 0.6]), np.float32([0.9, 0.7, 0.6])
     patch = (np.abs(rows - 20) < 8) & (np.abs(cols - 20) < 8)

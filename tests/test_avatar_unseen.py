@@ -129,7 +129,7 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
 
 
 def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known():
-    """Of its mesh, 6 pixels lie behind an arm above, where no trunk is; below, half of the arm: nothing is known there."""
+    """Above, 6 pixels of its mesh lie behind an arm, but no trunk; below, half of the arm: nothing is known there."""
     label = np.full((100, 100), geo.BODY, np.int8)
     label[:, 50:] = geo.RIGHT_ARM
     face = np.where(np.arange(100)[None] < np.where(np.arange(100)[:, None] < 45, 56, 80), 0, -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.perceive.background import find_hole, inpaint_background, mirrored, spread
+from pipeline.perceive.background import _integrated, find_hole, inpaint_background, mirrored, spread
 from pipeline.perceive.matte import inpaint_background as same_function
 
 
@@ -74,6 +74,23 @@ def test_matte_is_grown_so_that_no_rim_stays() -> None:
     hole = find_hole(0.05 * alpha)
     rows, columns = np.nonzero(alpha)
     assert hole[rows.min() - 2, 72] and hole[200, columns.min() - 2] and not hole[10, 10]
+
+
+def test_plain_ground_from_two_places_has_no_seam_and_a_line_of_its_source_stays() -> None:
+    """A gap in plain ground of 0.6, filled from ground of 0.7 on its left and 0.5 on its right, with a line across."""
+    image = np.full((60, 80, 3), 0.6, np.float32)
+    image[:14, :40], image[:14, 40:] = 0.7, 0.5
+    image[6, :] -= 0.2
+    gap = np.zeros((60, 80), bool)
+    gap[30:40, 20:60] = True
+    offsets = np.zeros((60, 80, 2), np.int64)
+    offsets[..., 0] = -28
+    offsets[:, 20:40, 1], offsets[:, 40:60, 1] = -10, 10
+    out = _integrated(image, gap, offsets)
+    assert (out[33, 25:55] - out[34, 25:55] > 0.15).all()
+    plain = np.delete(out[30:40], [3, 4, 5], 0)
+    assert np.abs(plain[:, 39] - plain[:, 40]).max() < 0.01 and np.abs(plain - 0.6).max() < 0.06
+    np.testing.assert_array_equal(out[~gap], image[~gap])
 
 
 def test_extremes() -> None:
