@@ -26,8 +26,8 @@ LABEL_STEP = 2000
 """Step of the full schedule at which L_diff enters (section 3.4); shorter schedules are scaled."""
 
 
-FOOTAGE_STEPS, FOOTAGE_RATE = 4, 5e-4
-"""Steps added per filmed label, and in short schedules the learning rate of the shape that these correct."""
+FOOTAGE_STEPS, FOOTAGE_RATE, FOOTAGE_OFFSETS = 4, 5e-4, 2e-4
+"""Steps added per filmed label; in short schedules the learning rates of the shape that they correct and of dX, dT."""
 
 
 @dataclass(frozen=True)
@@ -102,12 +102,14 @@ class FitConfig:
 
     def for_footage(self, count: int) -> FitConfig:
         """The settings where ``count`` filmed labels teach too: each gets a few steps more, and in the short schedules
-        the shape moves faster, because outlines seen in other poses lie centimetres apart (docs/labels.md)."""
+        shape and Gaussians move faster, because outlines seen in other poses lie centimetres apart (docs/labels.md)."""
         if not count:
             return self
         steps = self.steps + FOOTAGE_STEPS * count
-        rate = FOOTAGE_RATE if self.steps < STEPS["full"] else self.lr_shape
-        return self.replace(steps=steps, label_start=self.label_start * self.steps / steps, lr_shape=rate)
+        changes = {"steps": steps, "label_start": self.label_start * self.steps / steps}
+        if self.steps < STEPS["full"]:
+            changes |= {"lr_shape": FOOTAGE_RATE, "lr_offsets": FOOTAGE_OFFSETS}
+        return self.replace(**changes)
 
     def replace(self, **changes: object) -> FitConfig:
         """A copy with some fields exchanged."""

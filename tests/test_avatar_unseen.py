@@ -128,6 +128,17 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
     assert not no_mesh[80:380, 250:300].any()
 
 
+def test_specks_beside_a_hand_go_and_wisps_of_hair_stay():
+    label = np.full((100, 100), -1, np.int8)
+    label[20:, :40] = geo.BODY
+    label[50:90, 60:80] = geo.LEFT_ARM
+    on_mesh = label == geo.BODY
+    label[60, 82:90] = label[10:12, 20] = geo.BODY
+    out = parts.without_specks(label, on_mesh)
+    assert (out[60, 82:90] == -1).all() and (out[10:12, 20] == geo.BODY).all()
+    assert (out != label).sum() == 8
+
+
 def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known():
     """Above, 6 pixels of its mesh lie behind an arm, but no trunk; below, half of the arm: nothing is known there."""
     label = np.full((100, 100), geo.BODY, np.int8)

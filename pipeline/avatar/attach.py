@@ -68,6 +68,14 @@ class Samples:
         return Samples(**out)
 
 
+    def take(self, keep: Array) -> Samples:
+        """Those that a mask (N,) bool keeps; neighbours that go become -1."""
+        place = np.where(keep, np.cumsum(keep) - 1, -1)
+        out = {f.name: getattr(self, f.name)[keep] for f in fields(Samples)}
+        out["neighbours"] = np.where(out["neighbours"] >= 0, place[out["neighbours"]], -1)
+        return Samples(**out)
+
+
 @dataclass(frozen=True)
 class PixelMap:
     """Per-pixel attachment of one layer: (H, W) face, (H, W, 3) bary, (H, W) depth, (H, W) bool valid."""

@@ -205,7 +205,7 @@ def _nearest(gap: Array, own: Array, other: Array) -> Array:
     across = least[1] + STRETCH < least[0]
     mine = np.where(across, other, own)
     nearest = np.where(across, least[1], least[0])
-    return mine * np.exp(np.minimum(nearest**2 - gap**2, 0.0) / (2 * STRETCH) ** 2)
+    return mine * np.exp(np.minimum(nearest**2 - gap**2, 0.0) / STRETCH**2)
 
 
 def commonest(rgb: Array, weight: Array, width: float = 0.08) -> Array:

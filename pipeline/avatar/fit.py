@@ -18,7 +18,7 @@ from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
 from pipeline.avatar.settle import settled
 from pipeline.avatar.shading import GUESSED, light_of_face
-from pipeline.avatar.stray import SkinSplats, skin_splats, tamed
+from pipeline.avatar.stray import SkinSplats, black_rim, skin_splats, tamed
 from pipeline.config import FitConfig
 from pipeline.labels.fusion import fuse
 from pipeline.perceptual import Measure, choose_measure
@@ -102,7 +102,8 @@ def fit(
                              device=where)  # fmt: skip
 
     refined = refine(make, place, tell, show)
-    refined = dataclasses.replace(refined, fields=_clean_hands(refined.fields, samples, hands))
+    fields, samples = _clean_hands(refined.fields, samples, hands)
+    refined = dataclasses.replace(refined, fields=fields)
     tell("finishing", 0.0)
     avatar = _lighted(_assemble(observation, body, scene, samples, refined, config, labels, measure))
     metrics = own_view_metrics(avatar, scene)
@@ -152,11 +153,13 @@ def _assemble(
     )
 
 
-def _clean_hands(fields: Fields, samples: Samples, hands: list[SkinSplats]) -> Fields:
+def _clean_hands(fields: Fields, samples: Samples, hands: list[SkinSplats]) -> tuple[Fields, Samples]:
     """Hands without the colours of what is beside them, see :mod:`pipeline.avatar.stray`."""
     scale = fields.log_scale.exp().numpy()
     rgb, scale = tamed(fields.rgb.numpy(), scale, samples.point, hands, samples.kind == SURFACE)
-    return dataclasses.replace(fields, rgb=torch.from_numpy(rgb), log_scale=torch.from_numpy(scale).log())
+    keep = ~black_rim(rgb, hands)
+    dX, scale, rgb = (torch.from_numpy(x[keep]) for x in (fields.dX.numpy(), scale, rgb))
+    return Fields(dX, fields.dT, scale.log(), rgb), samples.take(keep)
 
 
 def _lighted(avatar: Avatar) -> Avatar:

@@ -112,10 +112,26 @@ def divide(
     on_body = layers[geo.BODY].face >= 0
     hidden = behind_arms(label, on_body, len(alpha) / 1024) | (slit & on_body)
     label = np.where(slit & (label <= geo.BODY), -1, label).astype(np.int8)  # but no eye and no mouth
+    label = without_specks(label, on_body)
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
     return Parts(label, loose, layers, hidden, first, (band & person) | leak | stray)
+
+
+def without_specks(label: Array, on_mesh: Array) -> Array:
+    """Labels (H, W) int8 without pieces of the body that its mesh does not carry and that are nearer to an arm.
+
+    They are what is left beside a hand (a line of wall, a shadow), and would hang in the air when it leaves; wisps of
+    hair are nearer to the head.
+    """
+    body, arms = label == geo.BODY, np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    held = geo.carried(body, on_mesh)
+    loose = body & ~held
+    if not (loose.any() and held.any() and arms.any()):
+        return label
+    to_arm, to_body = (ndimage.distance_transform_edt(~mask) for mask in (arms, held))
+    return np.where(loose & ~geo.pieces_at(loose, loose & (to_body < to_arm)), -1, label).astype(np.int8)
 
 
 def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> geo.Hits:

@@ -54,7 +54,7 @@ NIGHT = 0.2
 """Brightness below which nobody knows whether it is skin."""
 PALE = 0.45
 """Saturation, relative to the hand's own, below which it is not: white walls are close to light skin else."""
-BLACK = 0.4
+BLACK = 0.55
 """Brightness, relative to the skin around it, that the dark between two fingers keeps."""
 NEIGHBOURS = 8
 """Splats of the surface layer that say what colour skin has somewhere."""
@@ -247,11 +247,13 @@ class SkinSplats:
     Attributes:
         index: (n,) which. base: (3,) the hand's colour.
         room: (n,) scale in metres that a splat may have to stay within the arm's outline.
+        rim: (m,) which photo-aligned splats lie at its border, with little skin around.
     """
 
     index: Array
     base: Array
     room: Array
+    rim: Array
 
 
 def skin_splats(
@@ -274,10 +276,25 @@ def skin_splats(
         beside = ndimage.distance_transform_edt(skin == 0) > INNER * h / 1024
         here[found.window] = found.hand & ~found.sleeve & ~beside
         inside[found.window] = ndimage.distance_transform_edt(found.arm)
-        mine = on_hand & (samples.group == group) & here[row, col] & (surface | among[row, col])
-        index = np.flatnonzero(mine)
+        mine = on_hand & (samples.group == group) & here[row, col]
+        inner = surface | among[row, col]
+        index = np.flatnonzero(mine & inner)
         pixels = np.maximum(inside[row[index], col[index]] - 0.5, 0.5) / DEVIATIONS
-        out.append(SkinSplats(index, found.base, pixels * depth[index] / camera.K[0, 0]))
+        room = pixels * depth[index] / camera.K[0, 0]
+        out.append(SkinSplats(index, found.base, room, np.flatnonzero(mine & ~inner)))
+    return out
+
+
+def black_rim(rgb: Array, hands: list[SkinSplats]) -> Array:
+    """Which splats (N,) bool at the border of a hand ended up black: they explain a shadow or trousers beside it, and
+    would fly about as specks when the fingers open.
+
+    Args:
+        rgb: (N, 3). hands: from :func:`skin_splats`.
+    """
+    out = np.zeros(len(rgb), bool)
+    for hand in hands:
+        out[hand.rim[rgb[hand.rim].mean(1) < BLACK * hand.base.mean()]] = True
     return out
 
 

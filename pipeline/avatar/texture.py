@@ -25,7 +25,10 @@ ENOUGH = 300
 LENGTH = 0.03
 """Shortest shown stretch, metres, that is continued."""
 STRONGEST = 0.25
-"""Largest difference per channel from the guessed colour that is carried over; badges and skin stay where they are."""
+"""Largest difference per channel between the smooth colours of two places up to which they are of one cloth: badges and
+skin stay where they are."""
+WIDEST = 0.5
+"""Largest difference per channel from the smooth colour that is carried over."""
 
 
 def continue_texture(
@@ -52,17 +55,18 @@ def continue_texture(
         todo = np.flatnonzero(part & ~seen)
         if len(todo) == 0:
             continue
-        alike = np.abs(rgb - np.median(rgb[todo], axis=0)).max(1) < STRONGEST
-        known = np.flatnonzero(part & seen & alike)
+        known = np.flatnonzero(part & seen)
         if len(known) < ENOUGH:
             continue
         place = unroll(canonical, part)
         low, high = np.quantile(place[known], (0.03, 0.97), axis=0)
         if (high - low).min() < LENGTH:
             continue
-        detail = np.clip(rgb[known] - smooth[known], -STRONGEST, STRONGEST)
         _, near = cKDTree(place[known]).query(fold(place[todo], low, high))
-        rgb[todo] = np.clip(rgb[todo] + detail[near], 0, 1)
+        source = known[near]
+        alike = np.abs(smooth[source] - smooth[todo]).max(1) < STRONGEST
+        detail = np.clip(rgb[source] - smooth[source], -WIDEST, WIDEST)
+        rgb[todo] = np.clip(rgb[todo] + detail * alike[:, None], 0, 1)
     return rgb
 
 
