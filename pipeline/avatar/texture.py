@@ -25,10 +25,8 @@ ENOUGH = 300
 LENGTH = 0.03
 """Shortest shown stretch, metres, that is continued."""
 STRONGEST = 0.25
-"""Largest difference per channel between the smooth colours of two places up to which they are of one cloth: badges and
-skin stay where they are."""
-WIDEST = 0.5
-"""Largest difference per channel from the smooth colour that is carried over."""
+"""Largest difference per channel from the smooth colour that is carried over, and between the smooth colours of two
+places of one cloth: badges and skin stay where they are."""
 
 
 def continue_texture(
@@ -55,7 +53,7 @@ def continue_texture(
         todo = np.flatnonzero(part & ~seen)
         if len(todo) == 0:
             continue
-        known = np.flatnonzero(part & seen)
+        known = np.flatnonzero(part & seen & (np.abs(rgb - smooth).max(1) < STRONGEST))
         if len(known) < ENOUGH:
             continue
         place = unroll(canonical, part)
@@ -65,8 +63,7 @@ def continue_texture(
         _, near = cKDTree(place[known]).query(fold(place[todo], low, high))
         source = known[near]
         alike = np.abs(smooth[source] - smooth[todo]).max(1) < STRONGEST
-        detail = np.clip(rgb[source] - smooth[source], -WIDEST, WIDEST)
-        rgb[todo] = np.clip(rgb[todo] + detail * alike[:, None], 0, 1)
+        rgb[todo] = np.clip(rgb[todo] + (rgb[source] - smooth[source]) * alike[:, None], 0, 1)
     return rgb
 
 
