@@ -27,7 +27,7 @@ from pipeline.types import BodyParams, Camera, PseudoLabel
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
 
-LABELS_KEPT = 16
+LABELS_KEPT = 24
 """Labels whose posing is kept in memory (20 MB each for half a million Gaussians); further ones are posed anew."""
 SOLID, SOLID_ARM, SOLID_SOFT_ARM = 0.5, 0.75, 0.97
 """Opacity of the matte from which on a pixel teaches colour on white, see :class:`View`; arms turn most, and would show

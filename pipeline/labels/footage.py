@@ -61,7 +61,7 @@ class FootageConfig:
         limits: what is dropped.
     """
 
-    count: int = 16
+    count: int = 24
     seconds: float = 10.0
     least: int = 12
     limits: FootageLimits = FootageLimits()
