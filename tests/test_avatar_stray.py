@@ -170,3 +170,14 @@ def test_colours_of_hands_are_those_of_the_skin_around():
     np.testing.assert_array_equal(out[44], NAVY)
     np.testing.assert_allclose(scale, np.where(np.arange(45) == 40, 0.001, 0.002))
     assert out.dtype == np.float32
+
+
+def test_skin_along_a_bare_arm_is_the_arms_and_a_neck_that_the_hand_touches_is_not():
+    label = np.full((100, 80), geo.BODY, np.int8)
+    label[20:80, 30:50] = geo.LEFT_ARM
+    image = np.tile(NAVY, (100, 80, 1))
+    image[20:80, 24:50] = SKIN  # 6 pixels beside the label
+    image[40:60, 50:75] = SKIN  # other skin, on its other side
+    out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
+    assert (out[20:80, 24:50] == geo.LEFT_ARM).all()
+    assert (out != label).sum() == 60 * 6

@@ -123,6 +123,10 @@ def test_body_goes_on_behind_a_crossing_arm_but_not_beside_a_hanging_one():
     hidden = parts.behind_arms(label, np.ones_like(label, bool), 1.0)
     assert hidden[180:220, 120:240].all()
     assert not hidden[100:360, 270:300].any()
+    label[80:300, 246:250] = -1  # ground between the two: the trunk ends there, and goes on only where they touch
+    apart = parts.behind_arms(label, np.ones_like(label, bool), 1.0)
+    assert hidden[100:280, 250:255].all() and not apart[100:280, 250:300].any() and apart[310:360, 250:255].all()
+    label[80:300, 246:250] = geo.BODY
     no_mesh = parts.behind_arms(label, np.zeros_like(label, bool), 1.0)
     assert no_mesh[180:220, 130:230].all()  # a gap as low as this one in loose hair
     assert not no_mesh[80:380, 250:300].any()

@@ -153,14 +153,18 @@ def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> g
 def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
     """Arm pixels (H, W) bool behind which the body goes on.
 
-    There its mesh lies (``on_mesh``) and the picture shows it near by or on two opposite sides: behind an arm that
-    hangs beside the body its outline is not known, and a mesh that is too wide there would come to light as a second
-    arm. Loose hair has no mesh; it goes on behind a hand that has hair close above and below it.
+    There its mesh lies (``on_mesh``) and the picture shows it near by, with no ground between, or on two opposite
+    sides: behind an arm that hangs beside the body its outline is not known, and a mesh that is too wide there would
+    come to light as a second arm. Loose hair has no mesh; it goes on behind a hand that has hair close above and below
+    it.
     """
     body, arm = label == geo.BODY, np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
     if not body.any():
         return arm & on_mesh
-    close = ndimage.distance_transform_edt(~body) <= BESIDE * unit
+    square = ndimage.generate_binary_structure(2, 2)
+    steps = max(round(BESIDE * unit), 1)
+    near = ndimage.binary_dilation(body, square, iterations=steps, mask=body | arm)
+    close = near & (ndimage.distance_transform_edt(~body) <= BESIDE * unit)
     reach = ACROSS * unit
     known = close | between(body, reach) | between(body.T, reach).T
     return arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))

@@ -63,6 +63,8 @@ AROUND, AMONG = 9.0, 0.3
 in the hand."""
 FAR = 14.0
 """Pixels, at 1024 rows, from a hand's skin up to which something beside it is taken from it."""
+RIM = 10.0
+"""Width in pixels, at 1024 rows, by which the border of a bare arm may be wrong."""
 NAIL, ENCLOSED = 0.03, 0.45
 """Size of a nail, as a share of the hand's, and the share of its border, or that of a gap, that may lie outside."""
 DEVIATIONS = 2.0
@@ -191,8 +193,9 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     Args:
         label, layers, image: see :func:`bare_hands`.
     """
-    out, unit = label.copy(), len(label) / 1024
-    for found in bare_hands(body, label, layers, image).values():
+    unit, bare = len(label) / 1024, bare_hands(body, label, layers, image)
+    out = with_rims(label, {group: found.base for group, found in bare.items()}, image, RIM * unit)
+    for found in bare.values():
         own = out[found.window]
         unlike = found.hand & ~found.sleeve & ~in_any_light(found.image, found.base)
         stray, gap = _at_border(unlike, found.arm, found.hand & like_skin(found.image, found.base), unit)
@@ -203,6 +206,24 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
     body = out == geo.BODY
     adrift = body & (label != geo.BODY) & ~geo.carried(body, (label == geo.BODY) & (layers[geo.BODY].face >= 0))
     return np.where(adrift, np.where(_thick(adrift, unit), label, -1), out).astype(np.int8)
+
+
+def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float) -> Array:
+    """Labels (H, W) int8 in which skin along a bare arm, up to ``width`` pixels wide, is the arm's and not the body's.
+
+    Wider pieces are other skin that the hand touches.
+
+    Args:
+        label: (H, W) int8. bases: the colour (3,) of the skin of each arm's group. image: (H, W, 3).
+    """
+    out = label.copy()
+    for group, base in bases.items():
+        skin = like_skin(image, base)
+        mine = (label == group) & skin
+        rim = geo.pieces_at((label == geo.BODY) & skin, mine)
+        wide = rim & (ndimage.distance_transform_edt(~mine) > width)
+        out[rim & ~geo.pieces_at(rim, wide)] = group
+    return out
 
 
 def _like_beside(image: Array, body: Array) -> Array:
