@@ -2,8 +2,7 @@
 
 Segmentation wavers from frame to frame: a chair becomes a skirt for a moment. Where a frame looks exactly as the photo
 did, its matte cannot have changed either. The photo's matte was made with more care, so there it decides: what was
-ground stays ground, what was well inside the person stays person. Elsewhere, and when the camera moves, it does not,
-nor where clothes have the ground's colour and looking the same says nothing.
+ground stays ground, what was well inside the person stays person. Elsewhere, and when the camera moves, it does not.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.perceive.matte import contrast
 from pipeline.types import Array
 
 SAME, DIFFERENT = 0.04, 0.06
@@ -25,9 +23,6 @@ UNKNOWN = 0.5
 """Opacity of a photo's matte that decides nothing."""
 FEATURES, LEAST_MATCHES, FEATURE_RATIO, FEATURE_ERROR = 2000, 20, 0.8, 2.0
 """Corners looked for in each picture; how many must agree on one window; Lowe's ratio; pixels."""
-ROWS, AROUND, ALIKE = 128, 0.03, 0.1
-"""Where person and ground differ by less than the last in every channel, the photo does not decide: rows of the picture
-in which that is measured, and how far around, in parts of its height."""
 WINDOW, MARGIN = 1 / 200, 1 / 400
 """Side of that window, and distance from the photo's outline that is left alone, in parts of the picture's height."""
 
@@ -44,21 +39,12 @@ def steady_matte(alpha: Array, crop: Array, photo: Array, photo_alpha: Array) ->
     """
     side = max(3, round(WINDOW * len(alpha)) | 1)
     change = cv2.blur(np.abs(crop.astype(np.float32) / 255 - photo).max(2), (side, side))
-    same = np.clip((DIFFERENT - change) / (DIFFERENT - SAME), 0, 1) * ~_alike(alpha, crop)
+    same = np.clip((DIFFERENT - change) / (DIFFERENT - SAME), 0, 1)
     size = 2 * max(1, round(MARGIN * len(alpha))) + 1
     kernel = np.ones((size, size), np.uint8)
     ground, person = (cv2.erode(x.astype(np.uint8), kernel) > 0 for x in (photo_alpha < 0.05, photo_alpha > 0.95))
     out = np.where(ground, alpha * (1 - same), np.where(person, np.maximum(alpha, same), alpha))
     return out.astype(np.float32)
-
-
-def _alike(alpha: Array, crop: Array) -> Array:
-    """Where person and ground have about the same colour, (H, W) bool."""
-    h, w = alpha.shape
-    size = max(1, round(w * ROWS / h)), ROWS
-    matte, picture = (cv2.resize(x, size, interpolation=cv2.INTER_AREA) for x in (alpha.astype(np.float32), crop))
-    found = contrast(matte, picture.astype(np.float32) / 255, AROUND * ROWS)
-    return cv2.resize(found, (w, h), interpolation=cv2.INTER_LINEAR) < ALIKE
 
 
 @dataclass(frozen=True)
