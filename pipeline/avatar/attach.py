@@ -67,7 +67,6 @@ class Samples:
         out["neighbours"] = np.where(out["neighbours"] >= 0, out["neighbours"] + shift[:, None], -1)
         return Samples(**out)
 
-
     def take(self, keep: Array) -> Samples:
         """Those that a mask (N,) bool keeps; neighbours that go become -1."""
         place = np.where(keep, np.cumsum(keep) - 1, -1)

@@ -183,7 +183,7 @@ def _thinned(rgb: Array) -> Array:
 
 
 def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image: Array) -> Array:
-    """Labels (H, W) int8 in which hands end where their colour ends.
+    """Labels (H, W) int8 in which hands end where their colour ends, and reach as far as it does (:func:`with_rims`).
 
     Pixels at a hand's border that are not of its colour belong to the body. There they stay where they are when the
     hand leaves: cloth, and what it held on to. A gap between fingers, and a thin rim that is unlike the cloth next to
