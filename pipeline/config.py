@@ -141,12 +141,14 @@ class RegisterConfig:
 
     ``sigma`` values are the detector noise in metres; ``cut`` values where the robust loss saturates; ``weight`` values
     multiply the mean over a group of points; ``smooth`` values the squared acceleration between frames.
+    ``nearest`` is the least distance in metres from which a picture is taken to be filmed.
     ``weight_dense`` is for optical flow, ``weight_edge`` for outlines (:mod:`pipeline.perceive.dense`).
     ``sigma_known_legs`` (radians) is how far the legs of a person known from a photo leave its pose: those who talk and
     sign seldom move them, and a picture seldom tells how. The depth order looks at every ``order_step``-th frame.
     """
 
     focal_over_height: float = 1.5
+    nearest: float = 1.4
     sigma_face: float = 0.004
     sigma_hand: float = 0.010
     sigma_body: float = 0.025

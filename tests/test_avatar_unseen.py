@@ -5,11 +5,12 @@ import pytest
 import torch
 from toy_body import ToyBody, toy_observation
 
-from pipeline.avatar import arms, attach, completion, initial, parts, texture
+from pipeline.avatar import arms, attach, completion, features, initial, parts, texture
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
 from pipeline.avatar.meshfit import pull_mesh
 from pipeline.avatar.optimise import GaussianStage
+from pipeline.body import load_body
 from pipeline.config import FitConfig
 from pipeline.types import Camera
 
@@ -251,3 +252,35 @@ def test_torso_behind_a_hanging_arm_ends_at_the_arm(body):
         return float(np.mean([np.flatnonzero(mask[row])[0] for row in rows]))
 
     assert edge(drawn) > edge(free) + 0.2 * band
+
+
+def test_shine_is_not_the_colour_of_skin():
+    """Much of the face shines: the hands are still as brown as the rest."""
+    body = load_body()
+    face = geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
+    brown, shine = np.array([0.52, 0.36, 0.29]), np.array([0.76, 0.66, 0.62])
+    where = np.flatnonzero(face)
+    rgb = np.zeros((len(face), 3), np.float32)
+    rgb[where] = brown + np.linspace(-0.02, 0.02, len(where))[:, None]
+    rgb[where[: int(0.4 * len(where))]] = shine
+    np.testing.assert_allclose(completion.skin_color(body, rgb, face), brown, atol=0.03)
+
+
+def test_black_and_white_photos_get_no_pink_hands():
+    pink = np.array([[1.1, 0.95, 0.9], [0.8, 0.7, 0.7]])
+    grey = features.toned(pink, np.array([0.6, 0.6, 0.6]))
+    assert np.ptp(grey, axis=1).max() < 1e-6 and np.allclose(grey.mean(1), pink.mean(1))
+    np.testing.assert_array_equal(features.toned(pink, np.array([0.8, 0.6, 0.5])), pink)
+
+
+def test_a_head_is_drawn_in_from_further_off_than_a_limb(body):
+    """What sticks out of the person's outline: ears do not hide, hands may."""
+    observation = toy_observation(body)
+    scene = initial.working_scene(body, observation, 1024)
+    vertices = initial.posed_body(body, scene.params).vertices
+    faces = np.asarray(body.faces)
+    reach = initial.outline_reach(body, scene, faces, vertices[faces].mean(1))
+    head, hand = (geo.region(body, name)[faces].all(1) for name in ("head", "left_hand"))
+    assert (reach[hand] == initial.OUTSIDE).all()
+    pixel = scene.camera.project(vertices[faces[head]].mean(1))[1] / scene.camera.K[0, 0]
+    np.testing.assert_allclose(reach[head] * pixel, initial.OUTSIDE_HEAD, rtol=1e-4)

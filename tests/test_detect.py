@@ -7,6 +7,7 @@ import os
 import numpy as np
 import pytest
 
+from pipeline.perceive import people
 from pipeline.perceive.detect import (
     Detector,
     QuietGraph,
@@ -17,6 +18,7 @@ from pipeline.perceive.detect import (
     resize_long_side,
     same_hand,
 )
+from pipeline.perceive.drawn import is_drawn
 from pipeline.perceive.people import count_people
 from pipeline.types import Detections
 
@@ -122,6 +124,39 @@ def test_count_people(astronaut: np.ndarray) -> None:
     assert count_people(np.hstack([upper, upper])) == 2
 
 
+def test_people_are_counted_by_the_size_of_the_person(monkeypatch: pytest.MonkeyPatch, seen: Detections) -> None:
+    """Passers-by are smaller, and a hand at the collar that looks like a face a little is none."""
+    assert seen.face is not None
+    width, (x, y) = float(np.ptp(seen.face[:, 0])), seen.face[:, :2].mean(0)
+    chest = seen.pose[[11, 12, 23, 24], :2].mean(0)
+    own = people.Face(x, y, width, 0.95)
+    for other, count in (
+        (people.Face(x + 3 * width, y, 0.4 * width, 0.9), 1),
+        (people.Face(x + 3 * width, y, 0.8 * width, 0.7), 2),
+        (people.Face(*chest, 0.8 * width, 0.7), 1),
+        (people.Face(*chest, 0.8 * width, 0.9), 2),
+    ):
+        monkeypatch.setattr(people, "find_faces", lambda *_, other=other: [own, other])
+        assert count_people(np.zeros((8, 8, 3), np.uint8), seen) == count
+
+
+def test_a_row_of_faces_is_no_large_face(astronaut: np.ndarray) -> None:
+    head = astronaut[:150, 150:300]
+    row = np.hstack([head] * 5)
+    faces = people.find_faces(row)
+    assert len(faces) == 5 == count_people(row)
+    assert max(f.width for f in faces) < 1.3 * min(f.width for f in faces)
+
+
+def test_black_shadow_is_not_drawn(astronaut: np.ndarray, seen: Detections) -> None:
+    """A photo whose dark half is clipped is a photo; one filled with a middle colour is not."""
+    assert seen.face is not None
+    middle = int(seen.face[:, 0].mean())
+    dark, flat = astronaut.copy(), astronaut.copy()
+    dark[:, middle:], flat[:, middle:] = 0.0, 0.6
+    assert not is_drawn(dark, seen.face) and is_drawn(flat, seen.face)
+
+
 def test_only_the_model_in_the_wheel() -> None:
     with pytest.raises(ValueError, match="complexity"):
         Detector(static=True, complexity=2)
@@ -202,6 +237,6 @@ def test_real_photos(shared: object) -> None:
             image = load_photo(path)
             found = detector.detect(image)
             assert found is not None and found.face is not None, path.name
-            assert count_people(image) <= 1, path.name  # a small face can be overlooked, none is counted twice
+            assert count_people(image, found) <= 1, path.name  # a face can be overlooked, none is counted twice
             hands += (found.left_hand is not None) + (found.right_hand is not None)
     assert hands >= 30

@@ -16,7 +16,7 @@ from pipeline.perceive.eyes import BLINK, read_eyes, with_blinks
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.lips import widest_jaw, with_lips
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
-from pipeline.perceive.photo import photo_camera, posed_vertices
+from pipeline.perceive.photo import FACE_HEIGHT, photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
 from pipeline.perceive.report import check_detections, crouches, make_report, part_errors
 from pipeline.perceive.targets import build_targets
@@ -174,6 +174,8 @@ def test_hand_in_the_belly_costs_and_hand_before_it_does_not(body):
         ({"shoulders": 0.0}, "Only a face"),
         ({"small": True}, "pixels tall"),
         ({"hand": True}, "hand covers"),
+        ({"chin": True}, "hand is at the face"),
+        ({"low": True}, "about 20 pixels high"),
         ({"knee": True}, "crouches"),
     ],
 )
@@ -183,6 +185,13 @@ def test_useless_pictures_are_refused_in_one_sentence(change, words):
         found.pose[11:, 2] = 0
     if change.get("hand"):
         found = dataclasses.replace(found, left_hand=found.face[np.linspace(0, 477, 21).astype(int)])
+    if change.get("chin"):
+        below = np.c_[np.linspace(280, 320, 21), np.linspace(262, 400, 21), np.zeros(21)].astype(np.float32)
+        face = np.tile(np.float32([300, 220, 0]), (478, 1))
+        face[:2, 1] = 180, 280
+        found = dataclasses.replace(found, face=face, right_hand=below)
+    if change.get("low"):
+        found = dataclasses.replace(found, face=(found.face - found.face[1]) * 0.2 / 0.9 * 0.31 + found.face[1])
     if change.get("knee"):
         found.pose[23:27, 2], found.pose[23:25, 1], found.pose[25:27, 1] = 1, 700, 650
     if change.get("small"):
@@ -192,6 +201,18 @@ def test_useless_pictures_are_refused_in_one_sentence(change, words):
             None if change.get("none") else found, 600, 200 if change.get("small") else 1000, change.get("people", 1)
         )
     assert str(caught.value).count(". ") == 0 and str(caught.value).endswith(".")
+
+
+def test_close_portraits_are_taken_from_some_way_off():
+    """A face that fills the crop is filmed with a longer lens; a smaller one with the usual lens."""
+    config = RegisterConfig()
+    usual = photo_camera(SIZE, config).K[0, 0]
+    face = frame(0.0)
+    small = dataclasses.replace(face, face=face.face * (1, 100 / np.ptp(face.face[:, 1]), 1))
+    close = dataclasses.replace(face, face=face.face * (1, 320 / np.ptp(face.face[:, 1]), 1))
+    assert photo_camera(SIZE, config, [None, small]).K[0, 0] == usual == config.focal_over_height * SIZE[1]
+    focal = photo_camera(SIZE, config, [close, close, small]).K[0, 0]
+    assert focal * FACE_HEIGHT / 320 == pytest.approx(config.nearest, rel=1e-4)
 
 
 def test_report_says_what_to_do():

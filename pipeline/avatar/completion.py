@@ -92,7 +92,7 @@ def mirror_map(body: BodyModel, reach: float = 0.01) -> Array:
 
 def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
     """The person's skin (3,): the commonest of the brighter colours of the seen face without lips and lids, so without
-    beard, hair and shadow; a middle tone if no face is seen."""
+    beard, hair and shadow, the more saturated ones first, so without shine; a middle tone if no face is seen."""
     skin = seen & geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
     if skin.sum() < 20:
         skin = seen & geo.region(body, "left_hand", "right_hand")
@@ -101,7 +101,8 @@ def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
     colours = rgb[skin]
     luma = colours.mean(1)
     lit = colours[(luma >= np.quantile(luma, 0.4)) & (luma <= np.quantile(luma, 0.95))]
-    return commonest(lit, np.ones(len(lit))).astype(np.float32)
+    saturation = 1 - lit.min(1) / np.maximum(lit.max(1), 1e-3)
+    return commonest(lit, saturation + 1e-3).astype(np.float32)
 
 
 def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:

@@ -19,6 +19,8 @@ Array = np.ndarray
 TEETH = np.array([0.88, 0.84, 0.77], np.float32)
 TONGUE = np.array([0.66, 0.36, 0.35], np.float32)
 CAVITY = np.array([0.26, 0.09, 0.09], np.float32)
+USUAL_SATURATION = 0.2
+"""Saturation (as in HSV) from which on skin is as colourful as skin is; bluish light takes some away, never all."""
 SCLERA = np.array([0.84, 0.80, 0.77], np.float32)
 IRIS = np.array([0.27, 0.18, 0.12], np.float32)
 PUPIL = np.array([0.04, 0.035, 0.035], np.float32)
@@ -33,6 +35,13 @@ def luminance(skin: Array) -> float:
     return float(np.clip(skin.mean() / 0.58, 0.45, 1.15))
 
 
+def toned(color: Array, skin: Array) -> Array:
+    """Colours or factors (..., 3) as colourful as the photo: grey where the skin (3,) is grey, in black and white."""
+    share = np.clip(np.ptp(skin) / max(float(skin.max()), 1e-3) / USUAL_SATURATION, 0, 1)
+    grey = color.mean(-1, keepdims=True)
+    return grey + share * (color - grey)
+
+
 def mouth_colors(body: BodyModel, filled: Completion, seen: Array) -> Completion:
     """Teeth, tongue and cavity where the photo does not show them, lit like the face.
 
@@ -44,14 +53,14 @@ def mouth_colors(body: BodyModel, filled: Completion, seen: Array) -> Completion
     template = np.asarray(body.v_template)
     inside = geo.mouth_interior(body)
     teeth, tongue = inside & geo.region(body, "teeth"), inside & geo.region(body, "tongue")
-    base = TEETH * light * 0.92
+    base, cavity, tongue_color = (toned(c, filled.skin) * light for c in (0.92 * TEETH, CAVITY, TONGUE))
     if (teeth & seen).sum() >= 12:
         colours = rgb[teeth & seen]
         bright = colours[colours.mean(1) >= np.quantile(colours.mean(1), 0.5)]
         base = np.median(bright, axis=0)
     socket = geo.region(body, "eye_cavity")
     rgb[socket], guessed[socket] = 0.35 * filled.skin, 1.0
-    for mask, colour in ((inside & ~teeth & ~tongue, CAVITY * light), (tongue, TONGUE * light), (teeth, base)):
+    for mask, colour in ((inside & ~teeth & ~tongue, cavity), (tongue, tongue_color), (teeth, base)):
         todo = mask & ~seen
         if not todo.any():
             continue

@@ -33,6 +33,9 @@ Array = np.ndarray
 SURFACE_SCALE = 0.8
 """Scale of a surface Gaussian in units of the distance to its neighbours: enough that nothing shines through."""
 
+OUTSIDE, OUTSIDE_HEAD = 14.0, 0.06
+"""Pixels, at 1024 rows, and metres outside the person's outline from which on a part of a limb, or of the head, is
+taken to be hidden somewhere, and not to be too wide."""
 NEARBY = 45.0
 """Pixels, at 1024 rows, within which cloth counts as near a hole."""
 FRONTAL = 0.2
@@ -276,7 +279,7 @@ def surface_samples(
     smooth = rgb.copy()
     rgb[seen], guessed[seen] = colour[seen], 0.0
     rgb = continue_texture(body, canonical, group, face, rgb, smooth, seen)
-    rgb = rgb * (1 + guessed[:, None] * (hand_detail(body, face, bary) - 1))
+    rgb = rgb * (1 + guessed[:, None] * (features.toned(hand_detail(body, face, bary), filled.skin) - 1))
     rgb = paint_eyes(body, posed, scene, parts, filled, photo, group, canonical, rgb)
     gap, neighbours = surface.spacing(canonical, group)
     spread = (posed.blink[corners[on_lid]] * bary[on_lid][..., None]).sum(1)
@@ -284,16 +287,14 @@ def surface_samples(
     if config.layout == "adaptive":
         inset = (surface.per_vertex(body, surface.INSET, 2e-3)[corners] * bary).sum(1)
         point = point - normals * np.where(on_lid, 0, inset)[:, None]
-        point = surface.clamp_to_photo(
-            scene.camera, parts.label, point, group, shown_depth(parts), 14 * len(scene.alpha) / 1024
-        )
+        reach = OUTSIDE * len(scene.alpha) / 1024
+        point = surface.clamp_to_photo(scene.camera, parts.label, point, group, shown_depth(parts), reach)
     scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
     if config.layout == "adaptive":
-        reach = 14 * len(scene.alpha) / 1024
         person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
-        trunk = group == geo.BODY
+        trunk, far = group == geo.BODY, outline_reach(body, scene, corners, point)
         for mine, mask in ((~trunk, person), (trunk, person & ~beside_trunk(parts, reach))):
-            point[mine], scale[mine] = surface.keep_inside(scene.camera, mask, point[mine], scale[mine], reach)
+            point[mine], scale[mine] = surface.keep_inside(scene.camera, mask, point[mine], scale[mine], far[mine])
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(
         face=face, bary=bary, point=point.astype(np.float32), rgb=np.clip(rgb, 0, 1).astype(np.float32),
@@ -301,6 +302,15 @@ def surface_samples(
         group=group, kind=np.where(on_lid, LID, SURFACE).astype(np.int8),
         guessed=guessed.astype(np.float32), skin_index=index, skin_weight=weight, neighbours=neighbours,
     )  # fmt: skip
+
+
+def outline_reach(body: BodyModel, scene: Scene, corners: Array, point: Array) -> Array:
+    """How far outside the person's outline surface points (N, 3) are still drawn in, (N,) pixels: what is further off
+    belongs to a limb that hides; but no part of a head does (ears that stick out less than the body model's)."""
+    _, z = scene.camera.project(point)
+    head = geo.region(body, "head")[corners].all(1)
+    metres = np.where(head, OUTSIDE_HEAD, 0.0) * scene.camera.K[0, 0] / np.maximum(z, 0.1)
+    return np.maximum(metres, OUTSIDE * len(scene.alpha) / 1024)
 
 
 def beside_trunk(parts: Parts, reach: float) -> Array:

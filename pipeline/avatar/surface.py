@@ -151,14 +151,14 @@ BLUR = 0.3
 
 
 def keep_inside(
-    camera: Camera, mask: Array, point: Array, scale: Array, reach: float, margin: float = 2.0
+    camera: Camera, mask: Array, point: Array, scale: Array, reach: Array, margin: float = 2.0
 ) -> tuple[Array, Array]:
     """Draw splats that would bulge over the person's outline inwards, and shrink those that still would.
 
     Args:
-        mask: (H, W) bool, the person. point: (N, 3) world. scale: (N,) metres. reach: pixels; points further outside
-            are left alone (hidden limbs). margin: wanted distance from the outline in standard deviations (several
-            splats crowd there, and their opacities add up).
+        mask: (H, W) bool, the person. point: (N, 3) world. scale: (N,) metres. reach: (N,) pixels; points further
+            outside are left alone (hidden limbs). margin: wanted distance from the outline in standard deviations
+            (several splats crowd there, and their opacities add up).
 
     Returns:
         (N, 3) points and (N,) scales.
@@ -180,7 +180,7 @@ def keep_inside(
         move = np.flatnonzero(inside & (missing > 0) & (smooth[row, col] > -reach))
         slope = np.stack([right[row[move], col[move]], down[row[move], col[move]]], 1)
         slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 0.3)
-        goal = xy[move] + slope * np.minimum(missing[move], reach)[:, None]
+        goal = xy[move] + slope * np.minimum(missing[move], reach[move])[:, None]
         point[move] = geo.unproject(camera, goal[:, 0], goal[:, 1], z[move])
     room = np.maximum(signed[row[move], col[move]] - 0.5, 0.5) / margin
     scale[move] *= np.minimum(1.0, room / pixels[move])

@@ -19,7 +19,7 @@ from pipeline.perceive.dense import DenseTargets
 from pipeline.perceive.detect import Detector
 from pipeline.perceive.flow import FlowAligner, cut_out
 from pipeline.perceive.matte import Matter, matte
-from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
+from pipeline.perceive.photo import crop_detections, person_height_pixels
 from pipeline.perceive.register import RegisterConfig, Registration, register
 from pipeline.perceive.report import part_errors
 from pipeline.perceive.targets import Targets, build_targets
@@ -171,8 +171,8 @@ def seen_in_pictures(
         PipelineError: a picture that cannot be read, or nobody in any.
     """
     tell = progress or (lambda stage, share: None)
-    size = photo.camera.width, photo.camera.height
-    camera = photo_camera(size, RegisterConfig())
+    camera = photo.camera
+    size = camera.width, camera.height
     crops, inside = [], []
     with Detector(static=True) as detector:
         for k, path in enumerate(paths):

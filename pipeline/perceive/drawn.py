@@ -13,12 +13,14 @@ FLAT_RANGE = 2
 FLAT_SHARE = 0.2
 """Share of flat pixels from which a face counts as drawn. Measured: 30 photos at most 0.11, the same with heavy
 denoising or enlarged six times 0.08; posters of a few flat colours 0.45 to 0.72, as a JPEG 0.24 to 0.44."""
+DARK, BRIGHT = 40, 250
+"""Pixels darker or brighter than this, of 255, may be flat because the photo is clipped there."""
 SIDE = 256
 """Larger faces are looked at this size, so that the grain of large photos does not matter."""
 
 
 def flat_share(image: Array, face: Array) -> float:
-    """Share of a face's bounding box that is of one flat colour, 0..1.
+    """Share of a face's bounding box that is of one flat colour, neither black nor white, 0..1.
 
     Args:
         image: (H, W, 3) RGB, uint8 or float in 0..1.
@@ -35,7 +37,8 @@ def flat_share(image: Array, face: Array) -> float:
         part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     kernel = np.ones((3, 3), np.uint8)
     spread = (cv2.dilate(part, kernel) - cv2.erode(part, kernel)).max(2)
-    return float((spread <= FLAT_RANGE).mean())
+    exposed = (part.max(2) >= DARK) & (part.min(2) <= BRIGHT)
+    return float(((spread <= FLAT_RANGE) & exposed).mean())
 
 
 def is_drawn(image: Array, face: Array) -> bool:

@@ -2,48 +2,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from pipeline.perceive.detect import as_uint8, mediapipe_solutions, quiet_native_logs
-from pipeline.types import Array
+from pipeline.types import Array, Detections
 
 COMPARABLE = 0.5
-"""A face counts when it is at least this part of the largest face's width."""
+"""A face counts when it is at least this part of the width of the person's face, or of the largest one's."""
+CONFIDENCE = 0.6
+"""Lowest score of a face, both when the picture is searched and when the place is looked at again, closer."""
+SURE = 0.8
+"""Lowest score of a face before the person's own trunk and arms, where a hand at a collar can look like one."""
+OWN = [11, 12, 13, 14, 15, 16, 23, 24]
+"""Shoulders, elbows, wrists and hips in MediaPipe's pose."""
+MARGIN = 1.2
+"""The second look reaches so many widths of the face to all sides."""
 
 
-def count_people(image: Array) -> int:
-    """Best effort: the number of prominent faces, (H, W, 3) uint8 or float RGB; 0 when none is seen."""
-    with quiet_native_logs(), mediapipe_solutions().face_detection.FaceDetection(1, 0.6) as detector:
-        found = detector.process(as_uint8(image)).detections or []
-    widths = np.array([d.location_data.relative_bounding_box.width for d in found])
-    return int((widths >= COMPARABLE * widths.max()).sum()) if len(widths) else 0
+class Face(NamedTuple):
+    """Centre and width in pixels, score in 0..1."""
+
+    x: float
+    y: float
+    width: float
+    score: float
 
 
-def count_faces_closely(image: Array, confidence: float = 0.6) -> int:
-    """As :func:`count_people`, but looking also at parts of the picture, so that small faces are found too.
+def count_people(image: Array, person: Detections | None = None, confidence: float = CONFIDENCE) -> int:
+    """Best effort: the number of prominent faces; 0 when none is seen.
 
     Args:
         image: (H, W, 3) uint8 or float RGB.
+        person: the one whom the picture should show; faces are then compared with theirs.
         confidence: 0..1, lowest score of a face.
     """
+    faces = find_faces(image, confidence)
+    if person is None or person.face is None:
+        smallest = COMPARABLE * max((face.width for face in faces), default=0.0)
+        return sum(face.width >= smallest for face in faces)
+    smallest = COMPARABLE * float(np.ptp(person.face[:, 0]))
+    return sum(face.width >= smallest and (face.score >= SURE or not _before(face, person.pose)) for face in faces)
+
+
+def find_faces(image: Array, confidence: float = CONFIDENCE) -> list[Face]:
+    """Faces in a picture (H, W, 3) and in windows of half its side, each confirmed by a second, closer look.
+
+    The detector sees 192 pixels of its picture: small faces are lost in the whole, and a row of them looks like one.
+    """
     picture = as_uint8(image)
+    faces: list[Face] = []
+    face_detection = mediapipe_solutions().face_detection.FaceDetection
+    with quiet_native_logs(), face_detection(1, confidence) as far, face_detection(0, confidence) as near:
+        for candidate in _candidates(picture, far):
+            seen = _look_again(picture, candidate, near)
+            if seen is not None and all(
+                np.hypot(seen.x - f.x, seen.y - f.y) > 0.9 * max(seen.width, f.width) for f in faces
+            ):
+                faces.append(seen)
+    return faces
+
+
+def _candidates(picture: Array, detector: Any) -> Iterator[Face]:
     height, width = picture.shape[:2]
-    faces: list[tuple[float, float, float]] = []
-    with quiet_native_logs(), mediapipe_solutions().face_detection.FaceDetection(1, confidence) as detector:
-        for share in (1.0, 0.5):
-            side = round(share * max(height, width))
-            for top in _starts(height, side):
-                for left in _starts(width, side):
-                    part = np.ascontiguousarray(picture[top : top + side, left : left + side])
-                    for found in detector.process(part).detections or []:
-                        box = found.location_data.relative_bounding_box
-                        size = box.width * part.shape[1]
-                        x, y = left + (box.xmin * part.shape[1]) + size / 2, top + box.ymin * part.shape[0] + size / 2
-                        cut = _reaches(x, size, left, side, width) or _reaches(y, size, top, side, height)
-                        if not cut and all(np.hypot(x - a, y - b) > 0.9 * max(size, s) for a, b, s in faces):
-                            faces.append((x, y, size))
-    largest = max((s for *_, s in faces), default=0.0)
-    return sum(s >= COMPARABLE * largest for *_, s in faces)
+    for share in (1.0, 0.5):
+        side = round(share * max(height, width))
+        for top in _starts(height, side):
+            for left in _starts(width, side):
+                for face in _detect(picture, (left, top, left + side, top + side), detector):
+                    cut = _reaches(face.x, face.width, left, side, width) or _reaches(
+                        face.y, face.width, top, side, height
+                    )
+                    if not cut:
+                        yield face
+
+
+def _look_again(picture: Array, face: Face, detector: Any) -> Face | None:
+    reach = MARGIN * face.width
+    window = tuple(round(v) for v in (face.x - reach, face.y - reach, face.x + reach, face.y + reach))
+    near = [f for f in _detect(picture, window, detector) if np.hypot(f.x - face.x, f.y - face.y) < face.width / 2]
+    return max(near, key=lambda f: f.score, default=None)
+
+
+def _detect(picture: Array, window: tuple[int, ...], detector: Any) -> list[Face]:
+    """Faces in a window (left, top, right, bottom), in pixels of the picture."""
+    left, top = max(window[0], 0), max(window[1], 0)
+    part = np.ascontiguousarray(picture[top : window[3], left : window[2]])
+    faces = []
+    for found in detector.process(part).detections or []:
+        box = found.location_data.relative_bounding_box
+        width, height = box.width * part.shape[1], box.height * part.shape[0]
+        x, y = left + box.xmin * part.shape[1] + width / 2, top + box.ymin * part.shape[0] + height / 2
+        faces.append(Face(x, y, width, float(found.score[0])))
+    return faces
+
+
+def _before(face: Face, pose: Array) -> bool:
+    """Whether a face reaches into the box around the person's own trunk and arms; MediaPipe's pose (33, 3)."""
+    low, high = pose[OWN, :2].min(0), pose[OWN, :2].max(0)
+    return bool(low[0] < face.x < high[0] and low[1] - face.width / 2 < face.y < high[1])
 
 
 def _reaches(place: float, size: float, begin: int, side: int, length: int) -> bool:

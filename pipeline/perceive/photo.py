@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from pipeline.render import rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera, Detections, Observation, PipelineError
 
 Progress = Callable[[str, float], None]
+
+FACE_HEIGHT = 0.19
+"""Height in metres of MediaPipe's face mesh, from forehead to chin, on most heads."""
 
 
 def perceive(
@@ -50,7 +53,7 @@ def perceive(
     tell("keypoints", 0.0)
     with Detector(static=True) as detector:
         found = detector.detect(image)
-    found = check_detections(found, image.shape[1], image.shape[0], count_people(image))
+    found = check_detections(found, image.shape[1], image.shape[0], count_people(image, found))
     if found.face is not None and is_drawn(image, found.face):
         raise PipelineError("This looks like a drawing; use a photo of one real person seen from the front.")
     tell("matte", 0.0)
@@ -59,7 +62,7 @@ def perceive(
     crop, valid = window.apply(image)
     alpha, _ = window.apply(alpha_full, border="zero")
     detections = crop_detections(found, window)
-    camera = photo_camera(size, config or RegisterConfig())
+    camera = photo_camera(size, config or RegisterConfig(), [detections])
     targets = build_targets([detections], *size)
     registration = register(
         targets, body, camera, config, alpha=alpha, progress=lambda share: tell("registration", share)
@@ -71,9 +74,18 @@ def perceive(
     return observation
 
 
-def photo_camera(size: tuple[int, int], config: RegisterConfig) -> Camera:
-    """The assumed camera of a crop: its focal length is not observable from one photo of an unknown body."""
-    return Camera.frontal(size[0], size[1], config.focal_over_height * size[1])
+def photo_camera(size: tuple[int, int], config: RegisterConfig, found: Sequence[Detections | None] = ()) -> Camera:
+    """The assumed camera of a crop: its focal length is not observable from one photo of an unknown body.
+
+    Args:
+        size: (width, height) of the crop.
+        config: ``focal_over_height`` holds unless that puts the person nearer than ``nearest``: close portraits are
+            taken with longer lenses, and a hand that reaches for a near camera would look like a giant's.
+        found: what was detected in the crop's frames.
+    """
+    faces = [float(np.ptp(d.face[:, 1])) for d in found if d is not None and d.face is not None]
+    near = config.nearest * float(np.median(faces)) / FACE_HEIGHT if faces else 0.0
+    return Camera.frontal(size[0], size[1], max(config.focal_over_height * size[1], near))
 
 
 def crop_detections(found: Detections, window: CropWindow) -> Detections:

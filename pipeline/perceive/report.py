@@ -11,13 +11,16 @@ from pipeline.types import Array, Detections, FitReport, PipelineError
 
 MIN_PERSON_PIXELS = 200
 """Shortest person (visible part, pixels of the photo) that carries enough detail."""
-MIN_FACE_PIXELS = 40
+MIN_FACE_PIXELS = 24
+"""Smallest face, forehead to chin, pixels of the photo."""
 MAX_FACE_ERROR, MAX_BODY_ERROR, MAX_HAND_ERROR = 1.2, 5.0, 3.0
 """Largest mean reprojection error per part, percent of the person's height."""
 MIN_OVERLAP = 0.55
 """Smallest intersection over union of matte and naked body; hair and clothes keep it well under 1."""
 MAX_FACE_COVERED = 0.12
 """Largest share of the face behind a hand: the fingers would stay on the cheek when the hand moves."""
+HAND_AT_FACE = 0.6
+"""Heights of the face from its middle to a hand: nearer, chin, hair or hat come apart when the hand leaves."""
 TORSO_COVERED = 0.22
 """Share of the torso behind arms from which on the report says that it will be guessed."""
 
@@ -50,18 +53,32 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
         raise PipelineError("Only a face is visible; use a photo that shows at least the shoulders and the chest.")
     points = np.concatenate([pose[seen, :2], detections.face[:, :2]])
     extent = min(float(points[:, 1].max()), height) - max(float(points[:, 1].min()) - 0.3 * face_height, 0)
-    if max(extent, height - points[:, 1].min() if not seen[27:29].any() else extent) < MIN_PERSON_PIXELS or (
-        face_height < MIN_FACE_PIXELS * 0.6
-    ):
+    if max(extent, height - points[:, 1].min() if not seen[27:29].any() else extent) < MIN_PERSON_PIXELS:
         raise PipelineError(
             f"The person is only about {extent:.0f} pixels tall; use a photo in which they fill at least "
             f"{MIN_PERSON_PIXELS} pixels."
         )
+    if face_height < MIN_FACE_PIXELS:
+        raise PipelineError(
+            f"The face is only about {face_height:.0f} pixels high; use a larger or closer photo in which it fills at "
+            f"least {MIN_FACE_PIXELS} pixels."
+        )
     if T.behind_hands(detections).mean() > MAX_FACE_COVERED:
         raise PipelineError("A hand covers part of the face; use a photo with both hands away from the face.")
+    if hand_to_face(detections) < HAND_AT_FACE:
+        raise PipelineError("A hand is at the face; use a photo with both hands away from the head.")
     if crouches(pose):
         raise PipelineError("The person crouches; use a photo of a person who stands or sits upright.")
     return detections
+
+
+def hand_to_face(detections: Detections) -> float:
+    """Distance from the middle of the face to the nearest point of a hand, heights of the face; inf without them."""
+    if detections.face is None:
+        return np.inf
+    middle, height = detections.face[:, :2].mean(0), max(float(np.ptp(detections.face[:, 1])), 1.0)
+    hands = [hand for hand in (detections.left_hand, detections.right_hand) if hand is not None]
+    return min((float(np.linalg.norm(h[:, :2] - middle, axis=1).min()) / height for h in hands), default=np.inf)
 
 
 def crouches(pose: Array) -> bool:

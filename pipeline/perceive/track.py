@@ -21,7 +21,7 @@ from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
 from pipeline.perceive.lips import JAW_OPEN, jaw_left
 from pipeline.perceive.matte import Matter
-from pipeline.perceive.people import count_faces_closely
+from pipeline.perceive.people import count_people
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.reach import reach_for_hands
 from pipeline.perceive.register import RegisterConfig, Registration, Stage, register
@@ -197,9 +197,9 @@ def detect_video(
                 if ago is not None:
                     cuts.append(number - ago)
                     detector.close()
-                if number % max(1, round(PEOPLE_SECONDS * reader.info.fps)) == 0:
-                    crowded.append(count_faces_closely(frame) > 1)
                 found.append(detector.detect(frame))
+                if number % max(1, round(PEOPLE_SECONDS * reader.info.fps)) == 0:
+                    crowded.append(count_people(frame, found[-1]) > 1)
                 if progress is not None and number % 5 == 0:
                     progress("keypoints", min(number / max(reader.info.frames, 1), 1.0))
         info = reader.info
@@ -329,8 +329,8 @@ def track_video(
     config = config or RegisterConfig()
     if not dense:
         config = replace(config, **{name: gain * getattr(config, name) for name, gain in PLAIN_GAINS.items()})
-    camera = photo_camera(size, config)
     cropped = [None if d is None else crop_detections(d, window) for d in found.frames]
+    camera = photo_camera(size, config, cropped) if reference is None else reference.camera
     targets = build_targets(cropped, *size)
     if betas is None:
         shape = config if dense else replace(config, stages=SHAPE_STAGES)

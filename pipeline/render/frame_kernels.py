@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.render import lighting
 from pipeline.render.parallel import jit
 from pipeline.render.project_kernels import BLOCK, FAR, NEAR, PLANES, screen_block
 from pipeline.render.tile_kernels import HALF, ONE, ZERO
@@ -38,8 +37,8 @@ AHEAD = 8
 """Splats that are fetched ahead of their use."""
 DIGIT = 1024
 """Values of each of the two digits that splats of a tile are sorted by."""
-DARKEST, BRIGHTEST = np.float32(lighting.DARKEST), np.float32(lighting.BRIGHTEST)
-FACING = np.float32(lighting.FACING)
+DARKEST, BRIGHTEST, FACING = np.float32(0.5), np.float32(1.1), np.float32(2 / 3)
+"""As in lighting.py; numbers, because numba's disk cache does not see changes in other files."""
 OPACITY_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)
 FULL = np.float32(255.0)

@@ -36,7 +36,7 @@ def check_photo(path: str | Path) -> list[str]:
     image = load_photo(path)
     with Detector(static=True) as detector:
         found = detector.detect(image)
-    found = check_detections(found, image.shape[1], image.shape[0], count_people(image))
+    found = check_detections(found, image.shape[1], image.shape[0], count_people(image, found))
     return advise(image, found)
 
 

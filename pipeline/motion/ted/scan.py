@@ -64,7 +64,7 @@ def scan_video(path: str | Path, min_seconds: float, progress: Callable[[str, fl
         PipelineError: the video cannot be read.
     """
     from pipeline.perceive.detect import Detector
-    from pipeline.perceive.people import count_faces_closely
+    from pipeline.perceive.people import count_people
     from pipeline.perceive.shots import CutDetector
     from pipeline.video import VideoReader
 
@@ -81,7 +81,7 @@ def scan_video(path: str | Path, min_seconds: float, progress: Callable[[str, fl
                 detector.close()
             if (number - 1) % every == 0:
                 found = detector.detect(frame)
-                several = found is not None and count_faces_closely(frame) > 1
+                several = found is not None and count_people(frame, found) > 1
                 looks.append((number - 1, SEVERAL if several else objection(found, info.width, info.height)))
                 if progress is not None:
                     progress("looking through", min(number / max(info.frames, 1), 1.0))
