@@ -194,3 +194,16 @@ def test_half_transparent_means_undecided_where_person_and_ground_look_alike() -
     soft, hard = (((a > 0.1) & (a < 0.9)).sum() for a in (distinct, alike))
     assert hard < 0.5 * soft
     np.testing.assert_array_equal(alike > 0.5, true > 0.5)
+
+
+def test_a_passer_by_who_is_half_taken_for_the_person_is_left_out() -> None:
+    """A wide patch of middling opacity beside the person is nobody's; an opaque arm that reaches as far stays."""
+    colors, hair = np.zeros((200, 200, 3), np.float32), np.zeros((200, 200), bool)
+    alpha = np.zeros((200, 200), np.float32)
+    alpha[40:, 20:80] = 1.0
+    alpha[60:110, 80:170] = 0.6
+    alpha[130:150, 80:170] = 1.0
+    colors[alpha > 0] = 0.8
+    found = _decided(alpha, colors, hair, 3.0)
+    assert found[60:100, 110:170].max() == 0.0
+    np.testing.assert_array_equal(found[alpha == 1], 1.0)

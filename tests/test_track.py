@@ -171,6 +171,7 @@ def test_hand_in_the_belly_costs_and_hand_before_it_does_not(body):
         ({"none": True}, "No person"),
         ({"people": 2}, "2 people"),
         ({"turn": None}, "No face"),
+        ({"people": 0}, "No face"),
         ({"shoulders": 0.0}, "Only a face"),
         ({"small": True}, "pixels tall"),
         ({"hand": True}, "hand covers"),

@@ -31,6 +31,8 @@ FAST_SIDE = 512
 NETWORK_SIDE = 256
 DISTINCT = 0.25
 """Difference in a channel from which on the person stands out from the ground."""
+SOLID = 0.85
+"""Opacity from which on a wide piece is surely the person."""
 UNDECIDED = 0.2
 """How far half-transparent pixels may reach where the two are alike, relative to where they are distinct."""
 HAND_CHAINS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (5, 9, 10, 11, 12), (9, 13, 14, 15, 16), (0, 17, 18, 19, 20, 17, 13))
@@ -344,17 +346,31 @@ def _hair_zone(detections: Detections | None, shape: tuple[int, ...]) -> Array:
 def _decided(alpha: Array, colors: Array, hair: Array, grain: float) -> Array:
     """No ghosts: half-transparent pixels are allowed near the outline only, and a little further out in the hair; less
     so where person and ground look alike (dark hair before a dark wall): there, half-transparent means undecided."""
-    person = (alpha > 0.5).astype(np.uint8)
+    reach = cv2.blur(np.where(hair, 7.0, 2.5).astype(np.float32) * grain, (31, 31))
+    person = ((alpha > 0.5) & (_away_from(_solid(alpha, grain)) < 2 * reach)).astype(np.uint8)
     if not person.any() or person.all():
         return alpha
     outside = cv2.distanceTransform(1 - person, cv2.DIST_L2, 5)
     inside = cv2.distanceTransform(person, cv2.DIST_L2, 5)
-    reach = cv2.blur(np.where(hair, 7.0, 2.5).astype(np.float32) * grain, (31, 31))
     alike = np.clip(2 - 2 * contrast(alpha, colors, 14 * grain) / DISTINCT, 0, 1)
     reach *= 1 - (1 - UNDECIDED) * alike
     highest = np.clip(2 - 2 * outside / reach, 0, 1)
     lowest = np.clip(2 * inside / reach - 1, 0, 1)
     return np.clip(alpha, lowest, highest)
+
+
+def _solid(alpha: Array, grain: float) -> Array:
+    """Pieces (H, W) bool of nearly opaque pixels that are wide enough to be part of a person: a passer-by whom the
+    networks half take for them has at most specks."""
+    opaque = (alpha > SOLID).astype(np.uint8)
+    return opaque.astype(bool) & _dilated(_eroded(opaque.astype(bool), grain), 12 * grain)
+
+
+def _away_from(mask: Array) -> Array:
+    """Distance (H, W) in pixels to a mask; infinite where there is none."""
+    if not mask.any():
+        return np.full(mask.shape, np.inf, np.float32)
+    return cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
 
 
 def contrast(alpha: Array, colors: Array, sigma: float) -> Array:

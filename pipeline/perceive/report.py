@@ -46,7 +46,7 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
         raise PipelineError(f"{people} people were found in this picture; crop it so that only one person is in it.")
     pose = detections.pose
     seen = (pose[:, 2] > 0.5) & (pose[:, 0] > 0) & (pose[:, 0] < width) & (pose[:, 1] > 0) & (pose[:, 1] < height)
-    if detections.face is None:
+    if detections.face is None or people == 0:  # the face mesh alone is sometimes laid on the back of a head
         raise PipelineError("No face was found: use a photo in which the person looks towards the camera.")
     face_height = float(np.ptp(detections.face[:, 1]))
     if not (seen[11] or seen[12]):
