@@ -207,6 +207,8 @@ def _reenact(args: argparse.Namespace) -> None:
         return console.emit(result, text, args.json)
     gain = f"{result['gain_psnr_mask']:+.2f} dB inside the mask, {result['gain_psnr_full']:+.2f} dB on white"
     text = f"{args.out}/comparison.mp4: {result['frames']} frames; against the still photo {gain}."
+    if not result["camera_at_rest"]:
+        text += "\nThe camera moves in this video: the avatar moves with it, and the frames' mattes are less steady."
     console.emit(result, text, args.json)
 
 

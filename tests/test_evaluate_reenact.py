@@ -88,7 +88,7 @@ def test_a_perfect_avatar_beats_the_still_photo(filmed, tmp_path):
     result = written(filmed, tmp_path / "out")
     assert result["scored_frames"] == FRAMES - 2, "the photo itself and frames without a person are not scored"
     assert result["mask"]["psnr"] > 25 and result["full"]["ssim"] > 0.9
-    assert result["gain_psnr_mask"] > 3 and result["gain_psnr_full"] > 3
+    assert result["gain_psnr_mask"] > 3 and result["gain_psnr_full"] > 3 and result["camera_at_rest"] is True
     for region in ("full", "mask"):
         gain = result[region]["psnr"] - result[f"baseline_{region}"]["psnr"]
         assert result[f"gain_psnr_{region}"] == pytest.approx(gain)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.labels.align import Aligner, CutOut, choose_anchors, outline
-from pipeline.labels.steady import shared_ground, steady_matte
+from pipeline.labels.steady import camera_moved, shared_ground, steady_matte
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.register import Registration, project
 from pipeline.puppet import Puppet
@@ -92,6 +92,20 @@ def test_matte_keeps_still_where_the_picture_does():
     assert steady[87:93, 47:53].min() > 0.85, "where the picture changed, the frame's own matte decides"
     moved = np.clip(crop.astype(int) + 60, 0, 255).astype(np.uint8)
     assert np.array_equal(steady_matte(wavering, moved, photo, known), wavering)
+
+
+def test_matte_of_a_moving_camera_is_left_alone():
+    """A plain wall looks the same from everywhere; the picture on it tells that the camera moved."""
+    photo = np.full((200, 120, 3), 0.5, np.float32)
+    photo[20:60, 80:110] = speckled(np.random.default_rng(1), 40, 32)[:, :30]
+    known = np.zeros((200, 120), np.float32)
+    known[80:, 30:60] = 1  # a person in the colour of the wall
+    crop = (photo * 255).astype(np.uint8)
+    alpha = np.roll(known, 25, axis=1)
+    assert not camera_moved(crop, alpha, photo, known)
+    aside = np.roll(crop, 12, axis=1)
+    assert camera_moved(aside, alpha, photo, known)
+    assert np.array_equal(steady_matte(alpha, aside, photo, known), alpha)
 
 
 def speckled(rng: np.random.Generator, height: int, width: int) -> np.ndarray:

@@ -112,7 +112,8 @@ def reenact(
     Returns:
         What ``metrics.json`` holds: ``full`` (on white), ``mask`` (inside the union of both persons' masks),
         ``baseline_full``, ``baseline_mask`` (the still photo in place of the rendered frame), each with mse, l1, psnr,
-        ssim and, where its weights are there, lpips; ``gain_psnr_full``, ``gain_psnr_mask``; and how it was made.
+        ssim and, where its weights are there, lpips; ``gain_psnr_full``, ``gain_psnr_mask``; ``camera_at_rest``:
+        whether most frames show the photo's ground where it was; and how it was made.
 
     Raises:
         PipelineError: unreadable video, nobody in it, no usable frame, or a folder that cannot be written.
@@ -272,12 +273,13 @@ def _write(
     out: Path, video: Path, made: dict[str, Any], scene: Scene, progress: Progress, clock: Clock
 ) -> dict[str, Any]:
     """Draw, score and write; the files appear in ``out`` only when all three are done."""
+    from pipeline.labels.steady import camera_moved
     from pipeline.media import VideoWriter, to_uint8
     from pipeline.perceptual import load_lpips
     from pipeline.provenance import Stamp
 
     scores = Scores(load_lpips(), max(1, len(scene.tracked) // LPIPS_FRAMES))
-    still = Layer.of(scene.photo.image, scene.photo.alpha)
+    still, travelling = Layer.of(scene.photo.image, scene.photo.alpha), 0
     width, height = scene.photo.camera.width, scene.photo.camera.height
     size = (2 * width, height)
     stamp = Stamp.of(scene.avatar.meta, size)
@@ -288,10 +290,12 @@ def _write(
             with VideoWriter(folder / "comparison.mp4", scene.tracked.fps, size, seal=stamp.seal) as writer:
                 for index, real, rendered, placed in layers(scene, video):
                     writer.write(stamp.mark(to_uint8(np.concatenate([real.image, placed], axis=1))))
+                    travelling += camera_moved(to_uint8(real.image), real.alpha, still.image, still.alpha)
                     if index != scene.source and scene.tracked.found[index]:
                         scores.add(index, real, rendered, still)
                     progress("comparing", (index + 1) / len(scene.tracked))
             clock.lap("compare")
+            made["camera_at_rest"] = travelling <= 0.5 * len(scene.tracked)
             result = {**made, "scored_frames": len(scores.rows), **scores.summary(), "seconds": clock.seconds}
             _write_tables(folder, scores.rows, result)
             out.mkdir(exist_ok=True)
