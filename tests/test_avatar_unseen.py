@@ -152,12 +152,12 @@ def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known()
     face[45:55] = -1
     layers = {geo.BODY: geo.Hits(face, np.zeros((100, 100, 3), np.float32), np.ones((100, 100), np.float32))}
     nothing = np.zeros(label.shape, bool)
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing), 14)
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), 14)
     assert found[:45, 50:].all() and not found[:, :50].any()
     assert not found[55:, 50:80].any() and found[55:, 80:].all()
     hidden = nothing.copy()
     hidden[:, 50:54] = True
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing), 14)
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing, nothing), 14)
     assert not found[:, 50:54].any() and found[:45, 54:].all()
 
 

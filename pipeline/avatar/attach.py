@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import HAND, arm_segments
+from pipeline.avatar.hair import head_share
 from pipeline.avatar.parts import Parts
 from pipeline.config import FitConfig
 from pipeline.types import Camera
@@ -30,6 +31,8 @@ FAINT = 0.7
 """Opacity of the matte below which splats beside the mesh of an arm are left out: as specks they would come off."""
 HOLD = 14
 """Pixels, at 1024 rows, around cloth beside an arm in which nothing is left out."""
+HEAD, LIFT = 15, 0.025
+"""The joint of the head; and how far in metres hair beside it lies before the shoulders, lest it sinks into them."""
 STEEP = 0.25
 """Cosine to the line of sight below which the side of an arm counts as steep."""
 
@@ -102,7 +105,9 @@ def photo_samples(
     attached = replace(attached, valid=attached.valid & ~frayed_arms(body, vertices, camera, attached, parts, alpha))
     sizes = merge_flat(rgb, parts, attached, config.max_pixels)
     kind = np.where(parts.loose, LOOSE, TIGHT).astype(np.int8)
-    return _emit(body, vertices, camera, rgb, attached, parts.label, kind, sizes, config, guessed=0.0)
+    on = on_head(body, np.where((parts.label == geo.BODY) & ~parts.loose, attached.face, -1))
+    by_head = head_share(parts.long_hair, on, attached.depth, camera)
+    return _emit(body, vertices, camera, rgb, attached, parts.label, kind, sizes, config, 0.0, by_head)
 
 
 def frayed_arms(
@@ -284,9 +289,9 @@ def _cover_rest(sizes: Array, mask: Array) -> Array:
 
 def _emit(
     body: BodyModel, vertices: Array, camera: Camera, rgb: Array, attached: PixelMap, label: Array, kind: Array,
-    sizes: Array, config: FitConfig, guessed: float,
+    sizes: Array, config: FitConfig, guessed: float, by_head: Array | None = None,
 ) -> Samples:  # fmt: skip
-    """Turn the chosen pixels and blocks into samples."""
+    """Turn the chosen pixels and blocks into samples; ``by_head`` (H, W) is how much each one follows the head."""
     rows, cols = np.nonzero((sizes > 0) & attached.valid)
     size = sizes[rows, cols].astype(np.int64)
     r2, c2 = rows + size - 1, cols + size - 1
@@ -297,6 +302,9 @@ def _emit(
     index, weight = skin_weights(body, face, bary)
     loose = np.flatnonzero(kind_ == LOOSE)
     depth, index, weight = _smooth_loose(loose, rows, cols, depth, index, weight, label, kind, attached, body)
+    if by_head is not None:
+        index, weight = _towards_head(index, weight, by_head[rows, cols])
+        depth = depth - LIFT * by_head[rows, cols]
     point = geo.unproject(camera, cols + 0.5 * size, rows + 0.5 * size, depth)
     scale = config.splat_pixels * size * depth / camera.K[0, 0] * _slant(vertices, body, camera, face, point)
     order = _grid_neighbours(rows, cols, size, sizes, depth, label)
@@ -352,6 +360,20 @@ def _smooth_loose(
         dense = _dense_weights(body, attached.face[ring[:, 0], ring[:, 1]], attached.bary[ring[:, 0], ring[:, 1]])
         index[mine], weight[mine] = _mix_weights(dense, pick, share)
     return depth, index, weight
+
+
+def _towards_head(index: Array, weight: Array, share: Array) -> tuple[Array, Array]:
+    """Skinning (N, K) with ``share`` (N,) of each weight handed over to the head."""
+    rows = np.flatnonzero(share > 0)
+    if len(rows) == 0:
+        return index, weight
+    index, weight = index.copy(), weight.copy()
+    dense = np.zeros((len(rows), int(max(index.max(initial=0), HEAD)) + 1))
+    np.add.at(dense, (np.arange(len(rows))[:, None], index[rows]), weight[rows] * (1 - share[rows, None]))
+    dense[:, HEAD] += share[rows]
+    every = np.arange(len(rows))[:, None]
+    index[rows], weight[rows] = _mix_weights(dense, every, np.ones((len(rows), 1)), index.shape[1])
+    return index, weight
 
 
 def _dense_weights(body: BodyModel, face: Array, bary: Array) -> Array:

@@ -8,7 +8,7 @@ for arms, the landmark contours for mouth and eyes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ from pipeline.avatar.arms import (
     nearest_fill,
     recolor_arms,
 )
+from pipeline.avatar.hair import hair_pixels
 from pipeline.avatar.leaks import leaked
 from pipeline.avatar.stray import without_strays
 from pipeline.config import FitConfig
@@ -61,6 +62,7 @@ class Parts:
         hidden: (H, W) bool, body pixels covered by an arm, with hair above and below it.
         front: (H, W) int8 group that the mesh alone would show, -1 where there is none.
         unsure: (H, W) bool, pixels near an inner depth edge: right for the photo, too risky to colour others from.
+        long_hair: (H, W) bool, body pixels below the head that show hair.
     """
 
     label: Array
@@ -69,6 +71,7 @@ class Parts:
     hidden: Array
     front: Array
     unsure: Array
+    long_hair: Array
 
 
 def divide(
@@ -99,10 +102,12 @@ def divide(
     refined = mixed_to_front(refined, band)
     label = join_islands(np.where(person, refined, -1).astype(np.int8), layers)
     leak = leaked(label, image, valid) | (leak & (label == geo.BODY))
-    label = np.where(leak, geo.BODY, label).astype(np.int8)
+    hair = hair_pixels(body, label, layers[geo.BODY], image)
+    lock = hair & (label != geo.BODY)
+    label = np.where(leak | lock, geo.BODY, label).astype(np.int8)
     adrift = leak & ~geo.carried(label == geo.BODY, ~leak & (layers[geo.BODY].face >= 0))
     label[adrift] = -1  # what the matte kept between fingers
-    layers[geo.BODY] = lay_before(layers, leak & ~adrift)
+    layers[geo.BODY] = taken_off(lay_before(layers, leak & ~adrift), lock)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
     clean = without_strays(body, label, layers, image)
     stray = clean != label
@@ -116,7 +121,7 @@ def divide(
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
-    return Parts(label, loose, layers, hidden, first, (band & person) | leak | stray)
+    return Parts(label, loose, layers, hidden, first, (band & person) | leak | stray, hair & (label == geo.BODY))
 
 
 def without_specks(label: Array, on_mesh: Array) -> Array:
@@ -148,6 +153,11 @@ def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> g
         np.where(leak, face, hits.face), np.where(leak[..., None], bary, hits.bary),
         np.where(leak, depth, hits.depth).astype(np.float32),
     )  # fmt: skip
+
+
+def taken_off(hits: geo.Hits, lock: Array) -> geo.Hits:
+    """A layer without the pixels of ``lock`` (H, W) bool: hair lies on no mesh."""
+    return replace(hits, face=np.where(lock, -1, hits.face))
 
 
 def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
