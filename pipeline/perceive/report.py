@@ -63,12 +63,12 @@ def check_detections(detections: Detections | None, width: int, height: int, peo
             f"The face is only about {face_height:.0f} pixels high; use a larger or closer photo in which it fills at "
             f"least {MIN_FACE_PIXELS} pixels."
         )
+    if crouches(pose):
+        raise PipelineError("The person crouches; use a photo of a person who stands or sits upright.")
     if T.behind_hands(detections).mean() > MAX_FACE_COVERED:
         raise PipelineError("A hand covers part of the face; use a photo with both hands away from the face.")
     if hand_to_face(detections) < HAND_AT_FACE:
         raise PipelineError("A hand is at the face; use a photo with both hands away from the head.")
-    if crouches(pose):
-        raise PipelineError("The person crouches; use a photo of a person who stands or sits upright.")
     return detections
 
 
