@@ -20,7 +20,7 @@ MIN_OVERLAP = 0.55
 MAX_FACE_COVERED = 0.12
 """Largest share of the face behind a hand: the fingers would stay on the cheek when the hand moves."""
 HAND_AT_FACE = 0.6
-"""Heights of the face from its middle to a hand: nearer, chin, hair or hat come apart when the hand leaves."""
+"""Heights of the face from its middle to a hand: nearer, cheek, hair or hat come apart when the hand leaves."""
 TORSO_COVERED = 0.22
 """Share of the torso behind arms from which on the report says that it will be guessed."""
 
