@@ -37,7 +37,7 @@ AHEAD = 8
 """Splats that are fetched ahead of their use."""
 DIGIT = 1024
 """Values of each of the two digits that splats of a tile are sorted by."""
-DARKEST, BRIGHTEST, FACING = np.float32(0.5), np.float32(1.25), np.float32(2 / 3)
+DARKEST, BRIGHTEST, FACING = np.float32(0.5), np.float32(1.1), np.float32(2 / 3)
 """As in lighting.py; numbers, because numba's disk cache does not see changes in other files."""
 OPACITY_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-DARKEST, BRIGHTEST = 0.5, 1.25
+DARKEST, BRIGHTEST = 0.5, 1.1
 """Bounds of the factor."""
 FACING = 2 / 3
 """Mean cosine to the camera over what is seen of a ball: a round thing keeps its colour on average."""

@@ -6,7 +6,7 @@
 // The files are described in pack.py.
 
 const NEAR = 0.1, BEHIND = 0.0008, LOW_PASS = 0.3;
-const DARKEST = 0.5, BRIGHTEST = 1.25, FACING = 2 / 3;  // as in render/lighting.py
+const DARKEST = 0.5, BRIGHTEST = 1.1, FACING = 2 / 3;  // as in render/lighting.py
 const MAX_YAW = 60, MAX_PITCH = 30, MAX_ZOOM = 6;
 const KEYS = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, 5], ArrowDown: [0, -5] };
 
