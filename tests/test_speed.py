@@ -43,7 +43,7 @@ def test_animation_is_timed_over_all_frames(doll, monkeypatch):
     frames = speed.draw_frames
     monkeypatch.setattr(speed, "draw_frames", lambda *a: (drawn.append(1) or frame for frame in frames(*a)))
     found = speed.time_animation(doll, short, (64, 96), "cpu")
-    assert found.size == (64, 96) and found.drawn > 1 and found.encoded > 1
+    assert found.size == (64, 96) and found.drawn > found.encoded > 0
     assert len(drawn) == 5
 
 
