@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from pipeline.labels.align import Aligner, CutOut, choose_anchors, outline
+from pipeline.labels.align import Aligner, CutOut, agree, choose_anchors, outline
 from pipeline.labels.steady import camera_moved, shared_ground, steady_matte
+from pipeline.perceive import targets as T
 from pipeline.perceive.dense import Anchors, DenseTargets
-from pipeline.perceive.register import Registration, project
+from pipeline.perceive.register import LandmarkModel, RegisterConfig, Registration, project
+from pipeline.perceive.targets import build_targets
 from pipeline.puppet import Puppet
+from pipeline.types import Detections, FitReport, Observation
 
 
 def still(doll, frames: int = 1, **changes) -> Registration:
@@ -67,6 +72,33 @@ def test_a_moved_person_draws_the_anchors_along(doll):
     wanted = ((after - before) * seen.normals).sum(-1)[sure]
     found = (seen.edges - (before * seen.normals).sum(-1))[sure]
     assert (wanted - found).abs().mean() < 0.5 * wanted.abs().mean()
+
+
+def test_who_keeps_still_is_still(doll):
+    """Frames that show what the photo shows: the track settles on the photo's pose instead of trembling around it."""
+    frames, camera = 5, doll.camera
+    own = still(doll, frames)
+    state = {k: torch.from_numpy(v[:1]) for k, v in own.state.items()}
+    points = LandmarkModel(doll.body)(state, torch.as_tensor(own.betas))[0][0, T.POSE]
+    pixels = project(points, camera).numpy()
+    world = (points.numpy() * [1, -1, -1]).astype(np.float32)
+    pose = np.c_[pixels, np.ones(33)].astype(np.float32)
+    seen = Detections(np.zeros((133, 3), np.float32), pose, world, None, None, None)
+    drawn, cover = Puppet(doll).layers(doll.params, camera)
+    report = FitReport(True, "", (), {}, ())
+    white = np.clip(drawn + 1 - cover[..., None], 0, 1)
+    photo = Observation(white, cover, camera, doll.params, np.zeros(52, np.float32), seen, report, "")
+    frame = CutOut.of((white * 255).astype(np.uint8), cover, cover >= 0)
+    rng = np.random.default_rng(0)
+    shaken = [np.c_[pixels + rng.normal(0, 1, pixels.shape), np.ones(33)].astype(np.float32) for _ in range(frames)]
+    every = [replace(seen, pose=pose) for pose in shaken]
+    targets = build_targets(every, camera.width, camera.height)
+    config = RegisterConfig()
+    found = agree(own, targets, camera, [(0, frames)], config, doll, photo, [frame] * frames, lambda stage, share: None)
+    anchors = choose_anchors(doll)
+    places = anchors.posed(doll.body, found)
+    steps = np.linalg.norm(np.diff(places, axis=0), axis=-1)
+    assert np.median(steps, axis=1).max() < 0.0004, "metres; a pixel is 0.006"
 
 
 def test_targets_of_some_frames():

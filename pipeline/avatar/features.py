@@ -42,18 +42,18 @@ def toned(color: Array, skin: Array) -> Array:
     return grey + share * (color - grey)
 
 
-def mouth_colors(body: BodyModel, filled: Completion, seen: Array) -> Completion:
+def mouth_colors(body: BodyModel, filled: Completion, seen: Array, tint: Array) -> Completion:
     """Teeth, tongue and cavity where the photo does not show them, lit like the face.
 
     Args:
-        seen: (V,) bool, vertices coloured from the photo.
+        seen: (V,) bool, vertices coloured from the photo. tint: (3,) of the light, mean 1.
     """
     rgb, guessed = filled.rgb.copy(), filled.guessed.copy()
     light = luminance(filled.skin)
     template = np.asarray(body.v_template)
     inside = geo.mouth_interior(body)
     teeth, tongue = inside & geo.region(body, "teeth"), inside & geo.region(body, "tongue")
-    base, cavity, tongue_color = (toned(c, filled.skin) * light for c in (0.92 * TEETH, CAVITY, TONGUE))
+    base, cavity, tongue_color = (toned(c, filled.skin) * tint * light for c in (0.92 * TEETH, CAVITY, TONGUE))
     if (teeth & seen).sum() >= 12:
         colours = rgb[teeth & seen]
         bright = colours[colours.mean(1) >= np.quantile(colours.mean(1), 0.5)]

@@ -20,6 +20,7 @@ from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
 from pipeline.avatar.rim import match_matte, part_colors
+from pipeline.avatar.teeth import light_tint, tooth_detail
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import emerge, tuck, unseen_faces
 from pipeline.config import FitConfig
@@ -233,7 +234,8 @@ def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: P
     weight = (good & (facing > FRONTAL)).astype(np.float32)
     rgb, total = gather_colors(body, photo.face, photo.bary, photo.rgb, weight)
     filled = complete(body, rgb, total)
-    return features.mouth_colors(body, filled, total > 0.3)
+    eyes = photo.rgb[np.isin(photo.group, (geo.LEFT_EYE, geo.RIGHT_EYE)) & (photo.kind == attach.TIGHT)]
+    return features.mouth_colors(body, filled, total > 0.3, light_tint(eyes, filled.skin))
 
 
 def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig) -> Array:
@@ -280,6 +282,7 @@ def surface_samples(
     rgb[seen], guessed[seen] = colour[seen], 0.0
     rgb = continue_texture(body, canonical, group, face, rgb, smooth, seen)
     rgb = rgb * (1 + guessed[:, None] * (features.toned(hand_detail(body, face, bary), filled.skin) - 1))
+    rgb = rgb * (1 + guessed[:, None] * (features.toned(tooth_detail(body, face, bary), filled.skin) - 1))
     rgb = paint_eyes(body, posed, scene, parts, filled, photo, group, canonical, rgb)
     gap, neighbours = surface.spacing(canonical, group)
     spread = (posed.blink[corners[on_lid]] * bary[on_lid][..., None]).sum(1)

@@ -21,6 +21,8 @@ DENSITY = {
     "eyelids": 20.0, "eyeballs": 14.0,
 }  # fmt: skip
 """Relative Gaussians per area; later names win. Lids and lips stretch most, hands and face are looked at most."""
+FRONT_TEETH, FRONT = 40.0, 0.018
+"""The same for teeth up to so many metres from the middle: gaps between them are fine lines."""
 
 INSET = {
     "legs": 4e-3, "feet": 2e-3, "torso": 4e-3, "left_arm": 3e-3, "right_arm": 3e-3, "neck": 3e-3, "scalp": 4e-3,
@@ -72,6 +74,8 @@ def adaptive_layout(
     """
     faces = np.asarray(body.faces)
     density = per_vertex(body, DENSITY, 1.0)
+    front = geo.region(body, "teeth") & (np.abs(np.asarray(body.v_template)[:, 0]) < FRONT)
+    density[front] = FRONT_TEETH
     if visible is not None:
         density = density * np.where(visible, 1.0, 0.35)
     area = areas(canonical, faces)

@@ -50,8 +50,9 @@ NEAR_OUTLINE = 4.0
 HEIGHT = 512
 """Height in pixels at which drawing and frames are compared."""
 ALIGN_STAGE = Stage(45, 0.008, VIDEO_STAGES[3].free, prior=0.7, order=True)
-REACHES = (20.0, 12.0, 8.0, 8.0)
-"""How far the matte's edge is looked for, in small pixels, round by round."""
+ROUNDS = ((20.0, 0.008), (12.0, 0.008), (8.0, 0.008), (8.0, 0.008), (8.0, 0.003), (8.0, 0.001))
+"""How far the matte's edge is looked for, in small pixels, and the step of the optimiser, round by round. Long steps
+arrive, but leave a person who hardly moves a pixel off, another one in every frame; short ones settle that."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ class Aligner:
     def targets(
         self, frames: Sequence[CutOut], registration: Registration, reach: float, progress: Callable[[float], None]
     ) -> DenseTargets:
-        """Compare all frames; ``reach`` as in :data:`REACHES`. Frames that could not be read have weight 0."""
+        """Compare all frames; ``reach`` as in :data:`ROUNDS`. Frames that could not be read have weight 0."""
         places = self.anchors.posed(self.avatar.body, registration)
         shape = places.shape[:2]
         points, normals = np.zeros((*shape, 2), np.float32), np.zeros((*shape, 2), np.float32)
@@ -234,11 +235,12 @@ def agree(
         chunks: first and end of the pieces that are registered at once. config: weights; its stages do not count.
         avatar, photo, frames, progress: as in :func:`follow`.
     """
-    config = replace(config, stages=(ALIGN_STAGE,), order_step=ORDER_STEP)
+    config = replace(config, order_step=ORDER_STEP)
     likeness = Likeness.of(photo, avatar.body)
     height, width = frames[0].grey.shape
     aligner = Aligner(avatar, choose_anchors(avatar), camera, (width, height))
-    for k, reach in enumerate(REACHES):
+    for k, (reach, step) in enumerate(ROUNDS):
+        config = replace(config, stages=(replace(ALIGN_STAGE, learning_rate=step),))
         seen = aligner.targets(frames, registration, reach, lambda share, k=k: progress(f"comparing {k + 1}", share))
         registration = register_chunks(
             targets, avatar.body, camera, config, registration.betas, chunks,
