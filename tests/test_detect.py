@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import cv2
 import numpy as np
 import pytest
 
@@ -155,6 +156,18 @@ def test_black_shadow_is_not_drawn(astronaut: np.ndarray, seen: Detections) -> N
     dark, flat = astronaut.copy(), astronaut.copy()
     dark[:, middle:], flat[:, middle:] = 0.0, 0.6
     assert not is_drawn(dark, seen.face) and is_drawn(flat, seen.face)
+
+
+def test_smooth_skin_is_not_drawn(astronaut: np.ndarray, seen: Detections) -> None:
+    """Beauty filters and compression flatten skin, but its shades remain; a few flat colours are a drawing."""
+    assert seen.face is not None
+    smooth = np.clip(cv2.GaussianBlur(astronaut, (0, 0), 14), 0, 1)
+    (x0, y0), (x1, y1) = seen.face[:, :2].min(0).astype(int), seen.face[:, :2].max(0).astype(int)
+    part = (smooth[y0:y1, x0:x1] * 255).astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    flat = ((cv2.dilate(part, kernel) - cv2.erode(part, kernel)).max(2) <= 2).mean()
+    assert flat > 0.2 and not is_drawn(smooth, seen.face)
+    assert is_drawn(np.round(smooth * 5) / 5, seen.face)
 
 
 def test_only_the_model_in_the_wheel() -> None:
