@@ -14,8 +14,8 @@ FILLS, ONE_FILL = 3, 4
 """How many of the commonest colours count as fills, and the largest difference within one, of 255. Beauty filters and
 video compression flatten skin too, but leave its gradients."""
 FILLED_SHARE = 0.16
-"""Share of filled pixels from which a face counts as drawn. Measured: 120 photos at most 0.10, frames of 28 videos, some
-heavily compressed, at most 0.14; photos turned into 8 or 16 flat colours 0.17 or more, as a JPEG 0.01 or more."""
+"""Share of filled pixels from which a face counts as drawn. Measured: 120 photos at most 0.10, frames of 28 videos,
+some heavily compressed, at most 0.14; photos turned into 8 or 16 flat colours 0.17 or more, as a JPEG 0.01 or more."""
 DARK, BRIGHT = 40, 250
 """Pixels darker or brighter than this, of 255, may be flat because the photo is clipped there."""
 SIDE = 256
