@@ -153,3 +153,13 @@ def test_reenact_on_a_real_video(shared, tmp_path):
     result = pipeline.reenact(video, tmp_path / "out", quality="fast", max_seconds=0.6)
     assert result["frames"] >= 15 and result["scored_frames"] >= 12
     assert result["mask"]["psnr"] > 15 and result["full"]["ssim"] > 0.8
+
+
+def test_what_is_drawn_beside_the_video_does_not_count():
+    """A window wider than the video: a guessed sleeve there is neither right nor wrong."""
+    colours, cover = np.full((4, 6, 3), 0.25, np.float32), np.full((4, 6), 0.5, np.float32)
+    valid = np.ones((4, 6), bool)
+    valid[:, 4:] = False
+    layer = Layer.drawn(colours, cover, valid)
+    assert (layer.white[:, 4:] == 1).all() and (layer.alpha[:, 4:] == 0).all()
+    np.testing.assert_allclose(layer.white[:, :4], 0.75)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 TEETH = np.array([0.88, 0.84, 0.77], np.float32)
-TONGUE = np.array([0.66, 0.36, 0.35], np.float32)
+TONGUE = np.array([0.46, 0.23, 0.22], np.float32)
 CAVITY = np.array([0.26, 0.09, 0.09], np.float32)
 USUAL_SATURATION = 0.2
 """Saturation (as in HSV) from which on skin is as colourful as skin is; bluish light takes some away, never all."""

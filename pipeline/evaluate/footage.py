@@ -132,12 +132,11 @@ def _score(target: Path, video: Path, scene: Scene, taught: Scene, first: int, p
     puppet, size = Puppet(taught.avatar), (3 * camera.width, camera.height)
     stamp = Stamp.of(scene.avatar.meta, size)
     with VideoWriter(target, scene.tracked.fps, size, seal=stamp.seal) as writer:
-        for index, real, plain, _ in layers(scene, video):
+        for index, real, plain, _, valid in layers(scene, video):
             progress("comparing", (index + 1) / len(scene.tracked))
             if index < first:
                 continue
-            image, cover = puppet.layers(taught.tracked.frame(index), camera)
-            better = Layer(image, cover, image + 1 - cover[..., None])
+            better = Layer.drawn(*puppet.layers(taught.tracked.frame(index), camera), valid)
             writer.write(stamp.mark(to_uint8(np.concatenate([real.white, plain.white, better.white], axis=1))))
             if scene.tracked.found[index]:
                 scores["photo"].add(index, real, plain, still)

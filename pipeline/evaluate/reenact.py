@@ -90,6 +90,12 @@ class Layer:
         """Put the person on white."""
         return Layer(image, alpha, metrics.on_background(image, alpha))
 
+    @staticmethod
+    def drawn(image: Array, cover: Array, valid: Array) -> Layer:
+        """A drawing whose colours are multiplied by its opacity; nothing beside the video, where ``valid`` is False."""
+        image, cover = image * valid[..., None], cover * valid
+        return Layer(image, cover, image + 1 - cover[..., None])
+
 
 def reenact(
     video: str | Path,
@@ -242,11 +248,12 @@ def _frames(video: str | Path, max_seconds: float, wanted: list[int]) -> Iterato
                 return
 
 
-def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array]]:
+def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array, Array]]:
     """Draw every frame.
 
     Yields:
-        frame number, the real layer, the rendered layer, and the rendered person on the photo's background.
+        frame number, the real layer, the rendered layer, the rendered person on the photo's background, and where the
+        window shows the video (H, W) bool. Beside it both layers are empty: nobody knows what is right there.
     """
     from pipeline.labels.steady import steady_matte
     from pipeline.media import VideoReader, from_uint8
@@ -267,8 +274,8 @@ def layers(scene: Scene, video: Path) -> Iterator[tuple[int, Layer, Layer, Array
             seen = None if found is None else crop_detections(found, scene.window)
             alpha = steady_matte(matter.matte(crop, seen, "fast", valid), crop, scene.photo.image, scene.photo.alpha)
             image, cover = puppet.layers(scene.tracked.frame(index), camera)
-            rest = 1 - cover[..., None]
-            yield index, Layer.of(from_uint8(crop), alpha), Layer(image, cover, image + rest), image + rest * behind
+            placed = image + (1 - cover[..., None]) * behind
+            yield index, Layer.of(from_uint8(crop), alpha * valid), Layer.drawn(image, cover, valid), placed, valid
 
 
 def _write(
@@ -290,7 +297,7 @@ def _write(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as name:
             folder = Path(name)
             with VideoWriter(folder / "comparison.mp4", scene.tracked.fps, size, seal=stamp.seal) as writer:
-                for index, real, rendered, placed in layers(scene, video):
+                for index, real, rendered, placed, _ in layers(scene, video):
                     writer.write(stamp.mark(to_uint8(np.concatenate([real.image, placed], axis=1))))
                     if index % CAMERA_STEP == 0:
                         moved.append(camera_moved(to_uint8(real.image), real.alpha, still.image, still.alpha))

@@ -158,7 +158,7 @@ def score_scene(scene: Scene, video: Path, lpips: Lpips | None, every: int = 1) 
 
     rows = []
     gap = max(every, len(scene.tracked) // LPIPS_FRAMES)
-    for index, real, rendered, _ in layers(scene, video):
+    for index, real, rendered, *_ in layers(scene, video):
         if index != scene.source and scene.tracked.found[index]:
             rows.append(compare(real, rendered, lpips if len(rows) % gap == 0 else None))
     if not rows:
