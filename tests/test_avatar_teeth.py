@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pipeline.avatar import features, teeth
 from pipeline.avatar import geometry as geo
-from pipeline.avatar import teeth
 from pipeline.body import load_body
 
 
@@ -54,7 +54,7 @@ def test_nothing_but_teeth_is_touched(body):
 def test_whites_of_the_eyes_tell_the_light():
     skin, lamp = np.array([0.55, 0.32, 0.2]), np.array([1.2, 1.0, 0.8])
     rng = np.random.default_rng(0)
-    eyes = np.r_[rng.uniform(0.05, 0.2, (200, 3)), 0.6 * lamp * teeth.WHITE + rng.normal(0, 0.01, (300, 3))]
+    eyes = np.r_[rng.uniform(0.05, 0.2, (200, 3)), 0.6 * lamp * features.SCLERA + rng.normal(0, 0.01, (300, 3))]
     np.testing.assert_allclose(teeth.light_tint(eyes, skin), lamp, atol=0.05)
     np.testing.assert_array_equal(teeth.light_tint(eyes[:10], skin), 1.0, "too little is seen")
     np.testing.assert_array_equal(teeth.light_tint(0.3 * eyes, skin), 1.0, "sunglasses")

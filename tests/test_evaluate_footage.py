@@ -1,7 +1,6 @@
 """The measure of footage: only what comes after it is scored, with and without it."""
 
 import csv
-import dataclasses
 import json
 
 import pytest
@@ -24,9 +23,10 @@ def measured(scene, video, out, taught):
 
 def test_a_better_avatar_shows_as_gain_on_the_rest(filmed, tmp_path):  # noqa: F811
     scene, video = filmed
-    worse = scene.avatar.replace(rgb=(scene.avatar.rgb * torch.tensor([0.5, 1.0, 1.0])))
+    taught = scene.avatar
+    worse = taught.replace(rgb=(taught.rgb * torch.tensor([0.5, 1.0, 1.0])))
     out = tmp_path / "out"
-    result = measured(dataclasses.replace(scene, avatar=worse), video, out, scene)
+    result = measured(scene.__class__(**{**vars(scene), "avatar": worse}), video, out, taught)
     assert result["scored_frames"] == FRAMES - FIRST - 1, "the footage and the frame without a person are not scored"
     assert result["footage_gain_psnr_mask"] > 3
     gain = result["footage"]["mask"]["psnr"] - result["photo"]["mask"]["psnr"]
@@ -37,7 +37,7 @@ def test_a_better_avatar_shows_as_gain_on_the_rest(filmed, tmp_path):  # noqa: F
     assert [int(row["frame"]) for row in rows] == [2, 4, 5]
     with VideoReader(out / "comparison.mp4") as reader:
         assert reader.info.frames == FRAMES - FIRST and reader.info.width == 3 * 144
-    same = measured(scene, video, tmp_path / "same", scene)
+    same = measured(scene, video, tmp_path / "same", taught)
     assert same["footage_gain_psnr_mask"] == pytest.approx(0, abs=1e-6), "no gain where nothing was learnt"
 
 

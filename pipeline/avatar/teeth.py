@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.avatar import geometry as geo
+from pipeline.avatar.features import SCLERA
 from pipeline.types import Array
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ GUM_EDGE, SCALLOP = 0.0008, 0.0015
 """Metres over which teeth turn into gums; how much lower the gums reach between two teeth."""
 LOWER_SHADE = 0.8
 """Brightness of lower teeth against upper ones: they stand further back, in the shadow of lip and upper teeth."""
-WHITE = np.array([0.84, 0.80, 0.77], np.float32)
-"""White of an eye in white light."""
 WHITES = (0.6, 0.9)
 """Quantiles of brightness between which the colours of a shown eyeball are those of its white."""
 LEAST_WHITES, LEAST_BRIGHT = 30, 0.7
@@ -100,5 +99,5 @@ def light_tint(eyes: Array, skin: Array) -> Array:
     white = np.median(eyes[(bright >= low) & (bright <= high)], axis=0)
     if white.mean() < LEAST_BRIGHT * skin.mean():
         return np.ones(3)
-    tint = white / WHITE
+    tint = white / SCLERA
     return np.clip(tint / tint.mean(), *TINT)
