@@ -3,8 +3,8 @@
 The avatar moves, so the place where the person stood becomes visible at its edges, and the padding of the crop is shown
 all the time. The fill need not be true, only plausible and quiet: patches of the surroundings are copied coarse to fine
 (Wexler et al., "Space-Time Completion of Video", 2007, with the random search of Barnes et al., "PatchMatch", 2009),
-preferring patches from the same height, and the finest grain of their sources is laid on top. The padding shows the
-photo's mirror image, ever more out of focus with the distance.
+preferring patches from the same height, and the finest grain of their sources is laid on top. The padding continues
+what lies along the photo's edge, ever more blurred with the distance.
 """
 
 from __future__ import annotations
@@ -26,10 +26,12 @@ LEVELS = (48, 96, 192)
 ROUNDS = (12, 8, 4)
 HALF = 3
 """Patches are 2 * HALF + 1 pixels wide."""
+EVEN, SOFT = 0.12, 0.012
+"""Change of colour within which ground is the same as at the photo's edge, once blurred by this share of its size."""
 TRIM = 3
 """Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
-DEFOCUS = 0.2
-"""Blur of the padding: standard deviation in pixels for each pixel of distance from the photo."""
+DEFOCUS, SIDEWAYS = 0.25, 0.06
+"""Blur of the padding: standard deviation in pixels for each pixel of distance from the photo, along and across it."""
 WIDE, STANDS_OUT = 0.15, 0.5
 """Small things up to about half of this share of the picture's long side, which differ from the median of their
 surroundings by more than this in a channel, are not copied."""
@@ -73,33 +75,61 @@ def _inner_box(valid: Array) -> tuple[slice, slice]:
 
 
 def mirrored(photo: Array, box: tuple[slice, slice], shape: tuple[int, ...]) -> Array:
-    """Continue a photo beyond its edges by its mirror image, blurred in proportion to the distance.
+    """Continue a photo beyond its edges by the mirror image of what lies along them, ever more blurred.
+
+    Only the strip along an edge in which the photo looks much the same is mirrored (to and fro): the sky, and not the
+    mountains below it. Blur grows with the distance, mostly in its own direction, so that folds of a curtain go on.
 
     Args:
         photo: (h, w, 3) float32, which fills ``box`` of the result. shape: (H, W) of the result.
     """
-    (rows, row_gap), (columns, column_gap) = (_reflect(side, size) for side, size in zip(box, shape, strict=True))
-    sigma = DEFOCUS * np.hypot(row_gap[:, None], column_gap[None]).astype(np.float32)
-    level = np.log2(np.maximum(sigma, 0.5)) + 1
-    sharp = photo[rows][:, columns]
-    out, blurred = sharp, sharp
-    for step in range(1, int(np.ceil(level.max())) + 1):
-        width = 0.5 * 2.0**step
-        small = cv2.resize(sharp, None, fx=min(1, 2 / width), fy=min(1, 2 / width), interpolation=cv2.INTER_AREA)
-        small = cv2.GaussianBlur(small, (0, 0), width * small.shape[1] / shape[1], borderType=cv2.BORDER_REFLECT)
-        previous, blurred = blurred, cv2.resize(small, shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        share = np.clip(level - (step - 1), 0, 1)[..., None]
-        out = np.where(share > 0, previous + share * (blurred - previous), out)
-    return out
+    depths = [_even_depths(photo), _even_depths(photo.transpose(1, 0, 2))]
+    axes = [_reflect(side, size, depth) for side, size, depth in zip(box, shape, depths, strict=True)]
+    (rows, row_gap), (columns, column_gap) = axes
+    out = photo[rows][:, columns]
+    down = DEFOCUS * row_gap[:, None] + SIDEWAYS * column_gap[None]
+    across = DEFOCUS * column_gap[None] + SIDEWAYS * row_gap[:, None]
+    out = _blurred_down(out, down)
+    return _blurred_down(out.transpose(1, 0, 2), across.T).transpose(1, 0, 2)
 
 
-def _reflect(side: slice, size: int) -> tuple[Array, Array]:
+def _even_depths(photo: Array) -> tuple[int, int]:
+    """How many rows from the first and from the last look like these, (2,)."""
+    soft = cv2.GaussianBlur(photo, (0, 0), SOFT * max(photo.shape))
+    found = []
+    for rows in (soft, soft[::-1]):
+        change = np.abs(rows - rows[:1]).max(-1) > EVEN
+        first = np.where(change.any(0), change.argmax(0), len(rows))
+        found.append(max(int(np.quantile(first, 0.2)), min(len(rows), round(0.03 * max(photo.shape)))))
+    return found[0], found[1]
+
+
+def _reflect(side: slice, size: int, depths: tuple[int, int]) -> tuple[Array, Array]:
     """Mirror pixel within ``side``, from its start, and distance from it, of each of ``size`` pixels on an axis."""
     position = np.arange(size)
     length = side.stop - side.start
-    turn = np.mod(position - side.start, 2 * length)
-    distance = np.maximum(np.maximum(side.start - position, position - side.stop + 1), 0)
-    return np.where(turn < length, turn, 2 * length - 1 - turn), distance
+    before, after = side.start - position, position - side.stop + 1
+
+    def fold(distance: Array, depth: int) -> Array:
+        turn = np.mod(distance - 1, 2 * depth)
+        return np.where(turn < depth, turn, 2 * depth - 1 - turn)
+
+    source = np.where(before > 0, fold(before, depths[0]), position - side.start)
+    source = np.where(after > 0, length - 1 - fold(after, depths[1]), source)
+    return source, np.maximum(np.maximum(before, after), 0).astype(np.float32)
+
+
+def _blurred_down(image: Array, sigma: Array) -> Array:
+    """Blur along the columns, by another standard deviation at each pixel: (H, W, 3), (H, W) in pixels."""
+    level = np.log2(np.maximum(sigma, 0.5)) + 1
+    out, blurred = image, image
+    for step in range(1, int(np.ceil(level.max())) + 1):
+        width = 0.5 * 2.0**step
+        previous = blurred
+        blurred = cv2.GaussianBlur(image, (1, 0), sigmaX=width, sigmaY=width, borderType=cv2.BORDER_REFLECT)
+        share = np.clip(level - (step - 1), 0, 1)[..., None]
+        out = np.where(share > 0, previous + share * (blurred - previous), out)
+    return out
 
 
 def _paint_over(image: Array, alpha: Array, seed: int) -> Array:
