@@ -181,3 +181,7 @@ def test_skin_along_a_bare_arm_is_the_arms_and_a_neck_that_the_hand_touches_is_n
     out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
     assert (out[20:80, 24:50] == geo.LEFT_ARM).all()
     assert (out != label).sum() == 60 * 6
+    image[60:66, 14:24] = SKIN  # a wider place in the same rim: only that is left
+    out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
+    assert (out[20:55, 24:50] == geo.LEFT_ARM).all() and (out[70:80, 24:50] == geo.LEFT_ARM).all()
+    assert (out[60:66, 14:18] == geo.BODY).all()

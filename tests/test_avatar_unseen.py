@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_body import ToyBody, toy_observation
 
-from pipeline.avatar import arms, attach, completion, features, initial, parts, texture
+from pipeline.avatar import arms, attach, completion, features, initial, parts, surface, texture
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
 from pipeline.avatar.meshfit import pull_mesh
@@ -152,13 +152,38 @@ def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known()
     face[45:55] = -1
     layers = {geo.BODY: geo.Hits(face, np.zeros((100, 100, 3), np.float32), np.ones((100, 100), np.float32))}
     nothing = np.zeros(label.shape, bool)
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), 14)
+    person = np.ones_like(nothing)
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
     assert found[:45, 50:].all() and not found[:, :50].any()
     assert not found[55:, 50:80].any() and found[55:, 80:].all()
     hidden = nothing.copy()
     hidden[:, 50:54] = True
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing, nothing), 14)
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing, nothing), person, 14)
     assert not found[:, 50:54].any() and found[:45, 54:].all()
+    face[85:] = -1  # now the trunk is seen above and below what sticks out
+    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
+    assert found[:, 50:].all()
+
+
+def test_body_goes_on_behind_a_thumb_in_its_outline_but_does_not_bulge_there():
+    label = np.full((400, 400), -1, np.int8)
+    label[:, 100:250] = geo.BODY
+    label[150:250, 220:300] = geo.RIGHT_ARM
+    hidden = parts.behind_arms(label, np.ones_like(label, bool), 1.0)
+    assert hidden[155:245, 225:240].all() and not hidden[:, 256:].any()
+
+
+def test_a_trunk_before_an_arm_goes_behind_it():
+    """A hip that is too wide, before a thumb, would take the thumb's colours and keep them when it leaves."""
+    camera = Camera(np.eye(4), np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]]), 100, 100)
+    label = np.full((100, 100), geo.BODY, np.int8)
+    label[:, 50:] = geo.LEFT_ARM
+    point = np.array([[0.2, 0, 1.0], [-0.2, 0, 1.0], [0.2, 0, 3.0]], np.float32)
+    depth = np.full((100, 100), 2.0, np.float32)
+    group = np.full(3, geo.BODY)
+    out = surface.clamp_to_photo(camera, label, point, group, depth, 14.0)
+    assert np.allclose(out[0] / out[0, 2], point[0]) and out[0, 2] > 2.0
+    np.testing.assert_allclose(out[1:], point[1:])
 
 
 def test_what_shows_between_two_fingers_is_painted():

@@ -296,7 +296,12 @@ def surface_samples(
     if config.layout == "adaptive":
         person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
         trunk, far = group == geo.BODY, outline_reach(body, scene, corners, point)
-        for mine, mask in ((~trunk, person), (trunk, person & ~beside_trunk(parts, reach))):
+        nearer = trunk & before_arms(scene.camera, point, parts)
+        bare = (parts.label >= 0) & ~np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+        beside = beside_trunk(parts, person, reach)
+        far[trunk & at_pixels(scene.camera, beside, point)] = np.inf  # nothing of it hides there
+        behind = person & ~beside
+        for mine, mask in ((~trunk, person), (trunk & ~nearer, behind), (nearer, person & bare)):
             point[mine], scale[mine] = surface.keep_inside(scene.camera, mask, point[mine], scale[mine], far[mine])
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(
@@ -316,13 +321,41 @@ def outline_reach(body: BodyModel, scene: Scene, corners: Array, point: Array) -
     return np.maximum(metres, OUTSIDE * len(scene.alpha) / 1024)
 
 
-def beside_trunk(parts: Parts, reach: float) -> Array:
-    """Pixels (H, W) bool of arms with no trunk behind them: off its mesh, or where the mesh sticks out by less than
-    ``reach`` pixels. Where it sticks out more, nothing is known."""
-    arms = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & ~parts.hidden
+def beside_trunk(parts: Parts, person: Array, reach: float) -> Array:
+    """Pixels (H, W) bool of arms (and between fingers) with no trunk behind them.
+
+    They are off its mesh, or where the mesh sticks out by less than ``reach`` pixels, or sticks out of an outline that
+    is known above and below. Where it sticks out more, nothing is known. The matte shows ``person`` (H, W) bool.
+    """
+    arms = person & ((parts.label < 0) | np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))) & ~parts.hidden
     over = arms & (parts.layers[geo.BODY].face >= 0)
-    away = ndimage.distance_transform_edt(~((parts.label == geo.BODY) | parts.hidden)) > reach
-    return arms & ~geo.pieces_at(over, over & away)
+    body = parts.label == geo.BODY
+    away = over & (ndimage.distance_transform_edt(~(body | parts.hidden)) > reach)
+    pieces, _ = ndimage.label(over)
+    unknown = np.zeros_like(over)
+    for number in np.unique(pieces[away]):
+        mine = pieces == number
+        rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
+        side = body[:, max(columns[0] - round(reach), 0) : columns[-1] + round(reach)].any(1)
+        if not (side[: rows[0]].any() and side[rows[-1] + 1 :].any()):
+            unknown |= mine
+    return arms & ~unknown
+
+
+def before_arms(camera: Camera, point: Array, parts: Parts) -> Array:
+    """Points (N, 3) that are nearer to the camera than the nearest pixel of an arm, (N,) bool."""
+    depth = shown_depth(parts)
+    arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isfinite(depth)
+    if not arm.any():
+        return np.zeros(len(point), bool)
+    return camera.project(point)[1] < at_pixels(camera, nearest_fill(depth, arm), point)
+
+
+def at_pixels(camera: Camera, values: Array, point: Array) -> Array:
+    """The values of an image (H, W) at points (N, 3), (N,); beside the picture those at its border."""
+    xy = camera.project(point)[0]
+    col, row = (np.clip(xy[:, i], 0, values.shape[1 - i] - 1).astype(int) for i in (0, 1))
+    return values[row, col]
 
 
 def shown_depth(parts: Parts) -> Array:

@@ -26,7 +26,7 @@ from pipeline.avatar.arms import (
 )
 from pipeline.avatar.hair import hair_pixels
 from pipeline.avatar.leaks import leaked
-from pipeline.avatar.stray import without_strays
+from pipeline.avatar.stray import thick, without_strays
 from pipeline.config import FitConfig
 from pipeline.types import Camera, Detections
 
@@ -40,7 +40,7 @@ RIGHT_EYE = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 
 LEFT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
 """MediaPipe face mesh contours (the person's own left and right)."""
 
-HAIR_GAP, BESIDE, ACROSS = 70.0, 14.0, 220.0
+HAIR_GAP, BESIDE, ACROSS = 70.0, 5.0, 220.0
 """Pixels at 1024 rows: how far above and below a hand loose hair may be, how far beside an arm the body may be, and how
 far on two opposite sides of it, to go on behind it."""
 SLIT = 14
@@ -115,8 +115,9 @@ def divide(
     label = label_face(clean, first, detections)
     layers[geo.MOUTH] = smile_layer(body, vertices, camera, layers[geo.MOUTH], label == geo.MOUTH)
     on_body = layers[geo.BODY].face >= 0
-    hidden = behind_arms(label, on_body, len(alpha) / 1024) | (slit & on_body)
-    label = np.where(slit & (label <= geo.BODY), -1, label).astype(np.int8)  # but no eye and no mouth
+    slit &= label <= geo.BODY  # but no eye and no mouth
+    hidden = behind_arms(np.where(slit, geo.LEFT_ARM, label), on_body, len(alpha) / 1024)
+    label = np.where(slit, -1, label).astype(np.int8)
     label = without_specks(label, on_body)
     loose = np.zeros_like(person)
     for group, hits in layers.items():
@@ -163,12 +164,12 @@ def taken_off(hits: geo.Hits, lock: Array) -> geo.Hits:
 def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
     """Arm pixels (H, W) bool behind which the body goes on.
 
-    There its mesh lies (``on_mesh``) and the picture shows it near by, with no ground between, or on two opposite
-    sides: behind an arm that hangs beside the body its outline is not known, and a mesh that is too wide there would
-    come to light as a second arm. Loose hair has no mesh; it goes on behind a hand that has hair close above and below
-    it.
+    There its mesh lies (``on_mesh``), and the picture shows it right beside, on two opposite sides, or around a dent
+    that the arm makes in its outline. Behind an arm that hangs beside the body that outline is not known, and a mesh
+    that is too wide there would come to light as a second arm. Loose hair has no mesh; it goes on behind a hand that
+    has hair close above and below it.
     """
-    body, arm = label == geo.BODY, np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
+    body, arm = thick(label == geo.BODY, unit), np.isin(label, (geo.LEFT_ARM, geo.RIGHT_ARM))
     if not body.any():
         return arm & on_mesh
     square = ndimage.generate_binary_structure(2, 2)
@@ -176,8 +177,18 @@ def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
     near = ndimage.binary_dilation(body, square, iterations=steps, mask=body | arm)
     close = near & (ndimage.distance_transform_edt(~body) <= BESIDE * unit)
     reach = ACROSS * unit
-    known = close | between(body, reach) | between(body.T, reach).T
-    return arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))
+    known = close | between(body, reach) | between(body.T, reach).T | dents(body, reach)
+    behind = arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))
+    return behind & thick(behind | body, unit)
+
+
+def dents(mask: Array, radius: float) -> Array:
+    """Pixels (H, W) bool that a disc of that radius, rolled around ``mask`` (H, W) bool, does not reach."""
+    pad = int(radius) + 2
+    padded = np.pad(mask, pad, mode="edge")
+    grown = ndimage.distance_transform_edt(~padded) <= radius
+    closed = ndimage.distance_transform_edt(grown) > radius
+    return closed[pad:-pad, pad:-pad] & ~mask
 
 
 def between_fingers(body: BodyModel, label: Array, layers: dict[int, geo.Hits], half: int) -> Array:

@@ -141,7 +141,7 @@ def bare_hands(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image
             continue
         unlike = hand & ~like_skin(colours, base)
         fore = arm & ~hand
-        sleeve = geo.pieces_at(_thick(unlike | fore, unit) & unlike, fore)
+        sleeve = geo.pieces_at(thick(unlike | fore, unit) & unlike, fore)
         if (unlike & ~sleeve).sum() < UNLIKE * (hand & ~sleeve).sum():
             out[group] = BareHand(window, arm, hand, base, sleeve, colours)
     return out
@@ -170,7 +170,7 @@ def own_color(rgb: Array, face: Array) -> Array | None:
     return base if like_skin(rgb, base).mean() >= ONE_COLOUR else None
 
 
-def _thick(mask: Array, unit: float) -> Array:
+def thick(mask: Array, unit: float) -> Array:
     """The mask (H, W) without thin lines and without thin ends."""
     tail = max(1, round(TAIL * unit))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * tail + 1,) * 2)
@@ -202,16 +202,16 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
         stray |= _crumbs(found.arm & ~stray, stray, NAIL * found.hand.sum())
         own[stray] = geo.BODY
         rim = stray & ~_like_beside(found.image, label[found.window] == geo.BODY)
-        own[gap | (rim & ~_thick(rim, 2 * unit))] = -1
+        own[gap | (rim & ~thick(rim, 2 * unit))] = -1
     body = out == geo.BODY
     adrift = body & (label != geo.BODY) & ~geo.carried(body, (label == geo.BODY) & (layers[geo.BODY].face >= 0))
-    return np.where(adrift, np.where(_thick(adrift, unit), label, -1), out).astype(np.int8)
+    return np.where(adrift, np.where(thick(adrift, unit), label, -1), out).astype(np.int8)
 
 
 def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float) -> Array:
     """Labels (H, W) int8 in which skin along a bare arm, up to ``width`` pixels wide, is the arm's and not the body's.
 
-    Wider pieces are other skin that the hand touches.
+    What is wider is other skin that the hand touches.
 
     Args:
         label: (H, W) int8. bases: the colour (3,) of the skin of each arm's group. image: (H, W, 3).
@@ -221,8 +221,9 @@ def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float)
         skin = like_skin(image, base)
         mine = (label == group) & skin
         rim = geo.pieces_at((label == geo.BODY) & skin, mine)
-        wide = rim & (ndimage.distance_transform_edt(~mine) > width)
-        out[rim & ~geo.pieces_at(rim, wide)] = group
+        away = ndimage.distance_transform_edt(~mine)
+        rim &= ~thick(rim, width / (2 * TAIL)) | ~geo.pieces_at(rim, rim & (away > width))
+        out[geo.pieces_at(rim & (away <= width), mine)] = group
     return out
 
 

@@ -122,8 +122,15 @@ def unfolding_lids(body: BodyModel, canonical: Array, blink: Array, factor: floa
     return on_lid & (areas(blink, faces) > factor * areas(canonical, faces))
 
 
+BEHIND = 0.01
+"""How far (metres) behind an arm the trunk lies that its mesh puts before it."""
+
+
 def clamp_to_photo(camera: Camera, label: Array, point: Array, group: Array, depth: Array, reach: float) -> Array:
     """Move points that would show where the photo shows another part back to the nearest pixel of their own part.
+
+    Those of the trunk before an arm go behind it (a hip that is too wide, before a thumb): they would take its colours,
+    and stay when it leaves.
 
     Args:
         label: (H, W) int8 part groups, -1 outside the person. point: (N, 3) world. group: (N,) int8.
@@ -140,6 +147,10 @@ def clamp_to_photo(camera: Camera, label: Array, point: Array, group: Array, dep
     col, row = np.where(inside, xy[:, 0], 0).astype(int), np.where(inside, xy[:, 1], 0).astype(int)
     out = point.copy()
     shows = inside & ((label[row, col] < 0) | (z < depth[row, col] + 0.002))
+    arm = np.isin(label[row, col], (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isfinite(depth[row, col])
+    before = np.flatnonzero(shows & (group == geo.BODY) & arm)
+    out[before] = geo.unproject(camera, *xy[before].T, depth[row[before], col[before]] + BEHIND)
+    shows[before] = False
     for g in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
         if not (label == g).any():
             continue
