@@ -39,8 +39,11 @@ ENOUGH_ARM, AROUND_SHOULDER = 20, 0.12
 """Seen vertices of an arm from which its colours are taken; with fewer, those within so many metres of its shoulder."""
 SEVERAL = 5
 """Vertices that say how far an arm is shown."""
-ENOUGH_HAND = 100
-"""Seen vertices of hands (of 1600 each) from which their colour is taken; fewer are often in shadow or wrong."""
+ENOUGH_HAND, ENOUGH_LIT = 100, 40
+"""Seen vertices of hands (of 1600 each) from which their colour is taken; fewer are often in shadow or wrong, unless
+they are brighter than the face."""
+PAIRS, BRIGHTEST = 15, 3.0
+"""Vertices of an arm that are seen on both sides, from which the difference of their light is taken; and its limit."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +121,15 @@ def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
     seen = weight > 0.3
     skin = skin_color(body, rgb, seen)
     data, target = np.where(seen, 8.0, 1e-5), np.where(seen[:, None], rgb, skin)
+    mirror = mirror_map(body)
+    paired = (mirror >= 0) & seen[mirror] & (material == material[mirror])
+    light = _other_light(body, paired & seen, rgb, mirror)
     _hands(body, material, seen, rgb, skin, data, target)
-    _arms(body, material, seen, rgb, data, target)
+    _arms(body, material, seen, rgb, light, data, target)
     _hair(material, seen, rgb, data, target)
     _neck(material, seen, rgb, skin, data, target)
-    mirror = mirror_map(body)
-    mirrored = (mirror >= 0) & ~seen & seen[mirror] & (material == material[mirror])
-    data[mirrored], target[mirrored] = 0.4, rgb[mirror[mirrored]]
+    mirrored = paired & ~seen
+    data[mirrored], target[mirrored] = 0.4, np.clip(rgb[mirror] * light, 0, 1)[mirrored]
     edges = geo.edges_of(np.asarray(body.faces))
     strength = np.where(material[edges[:, 0]] == material[edges[:, 1]], 1.0, LEAK)
     sharp = np.isin(material[edges], (LEFT_HAND, RIGHT_HAND)).sum(1) == 1  # a cuff does not fade into the hand
@@ -140,6 +145,22 @@ def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
     return Completion(filled.astype(np.float32), guessed.astype(np.float32), skin)
 
 
+def _other_light(body: BodyModel, pairs: Array, rgb: Array, mirror: Array) -> Array:
+    """Brightness of every vertex relative to its mirror image, (V, 1): one arm may lie in shadow.
+
+    Args:
+        pairs: (V,) bool, seen on both sides. rgb: (V, 3). mirror: (V,).
+    """
+    out = np.ones((len(rgb), 1), np.float32)
+    for side in ("left", "right"):
+        limb = geo.region(body, f"{side}_arm", f"{side}_hand")
+        known = limb & pairs
+        if known.sum() >= PAIRS:
+            ratio = rgb[known].mean(1) / np.maximum(rgb[mirror[known]].mean(1), 0.02)
+            out[limb] = np.clip(np.median(ratio), 1 / BRIGHTEST, BRIGHTEST)
+    return out
+
+
 def _hands(
     body: BodyModel, material: Array, seen: Array, rgb: Array, skin: Array, data: Array, target: Array
 ) -> None:
@@ -151,7 +172,8 @@ def _hands(
         own = seen & mine
         base = skin
         for candidates in (own, both):
-            if candidates.sum() >= ENOUGH_HAND:
+            lit = candidates.sum() >= ENOUGH_LIT and np.median(rgb[candidates].mean(1)) > skin.mean()
+            if candidates.sum() >= ENOUGH_HAND or lit:
                 base = commonest(rgb[candidates], rgb[candidates].mean(1))
                 base = base * max(1.0, DARKEST_HAND * skin.mean() / max(base.mean(), 1e-3))
                 bare = np.abs(base - skin).max() < BARE
@@ -161,7 +183,9 @@ def _hands(
         data[todo], target[todo] = 0.15, np.clip(base * shade[todo, None], 0, 1)
 
 
-def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array, target: Array) -> None:
+def _arms(
+    body: BodyModel, material: Array, seen: Array, rgb: Array, light: Array, data: Array, target: Array
+) -> None:
     """Unseen sleeves and forearms lean towards the commonest colour that the same arm shows at that height.
 
     So a short sleeve stays a sleeve and the arm below it skin. Beyond what is shown its last stretch counts; where that
@@ -189,7 +213,8 @@ def _arms(body: BodyModel, material: Array, seen: Array, rgb: Array, data: Array
         else:
             near = _nearest(gap, shown[known], across[known])
         weight = near + np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
-        for start, base in zip(starts, commonest(rgb[known], weight), strict=True):
+        shining = rgb[known] * np.where(across[known, None], light[arms[name]][0], 1.0)
+        for start, base in zip(starts, commonest(shining, weight), strict=True):
             todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)
             data[todo], target[todo] = 0.1, np.clip(base * shade[todo, None], 0, 1)
 

@@ -287,29 +287,45 @@ def surface_samples(
     gap, neighbours = surface.spacing(canonical, group)
     spread = (posed.blink[corners[on_lid]] * bary[on_lid][..., None]).sum(1)
     gap[on_lid] = np.maximum(gap[on_lid], surface.spacing(spread, group[on_lid])[0])
+    scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
+    kind = np.where(on_lid, LID, SURFACE).astype(np.int8)
     if config.layout == "adaptive":
         inset = (surface.per_vertex(body, surface.INSET, 2e-3)[corners] * bary).sum(1)
         point = point - normals * np.where(on_lid, 0, inset)[:, None]
-        reach = OUTSIDE * len(scene.alpha) / 1024
-        point = surface.clamp_to_photo(scene.camera, parts.label, point, group, shown_depth(parts), reach)
-    scale = np.clip(SURFACE_SCALE * gap, 2e-4, 0.012)
-    if config.layout == "adaptive":
-        person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
-        trunk, far = group == geo.BODY, outline_reach(body, scene, corners, point)
-        nearer = trunk & before_arms(scene.camera, point, parts)
-        bare = (parts.label >= 0) & ~np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))
-        beside = beside_trunk(parts, person, reach)
-        far[trunk & at_pixels(scene.camera, beside, point)] = np.inf  # nothing of it hides there
-        behind = person & ~beside
-        for mine, mask in ((~trunk, person), (trunk & ~nearer, behind), (nearer, person & bare)):
-            point[mine], scale[mine] = surface.keep_inside(scene.camera, mask, point[mine], scale[mine], far[mine])
+        point, scale, covered = below_photo(body, scene, parts, corners, group, point, scale)
+        kind[covered & ~on_lid] = attach.HIDDEN
     index, weight = attach.skin_weights(body, face, bary)
     return Samples(
         face=face, bary=bary, point=point.astype(np.float32), rgb=np.clip(rgb, 0, 1).astype(np.float32),
         scale=scale.astype(np.float32),
-        group=group, kind=np.where(on_lid, LID, SURFACE).astype(np.int8),
+        group=group, kind=kind,
         guessed=guessed.astype(np.float32), skin_index=index, skin_weight=weight, neighbours=neighbours,
     )  # fmt: skip
+
+
+def below_photo(
+    body: BodyModel, scene: Scene, parts: Parts, corners: Array, group: Array, point: Array, scale: Array
+) -> tuple[Array, Array, Array]:
+    """Move and shrink surface splats so that the photo's own view is left to what the photo shows.
+
+    Args:
+        corners: (N, 3) int64 vertices around each point. group: (N,). point: (N, 3) world. scale: (N,) metres.
+
+    Returns:
+        (N, 3) points, (N,) scales, and (N,) bool: parts of the trunk that an arm covers, whose colour the photo does
+        not tell.
+    """
+    camera, reach = scene.camera, OUTSIDE * len(scene.alpha) / 1024
+    point = surface.clamp_to_photo(camera, parts.label, point, group, shown_depth(parts), reach)
+    person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
+    arms = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) | (parts.label < 0)  # and between fingers
+    beside = beside_trunk(parts, person, reach)
+    trunk, far = group == geo.BODY, outline_reach(body, scene, corners, point)
+    far[trunk & at_pixels(camera, beside, point)] = np.inf  # nothing of it hides there
+    nearer = trunk & before_arms(camera, point, parts)
+    for mine, mask in ((~trunk, person), (trunk & ~nearer, person & ~beside), (nearer, person & ~arms)):
+        point[mine], scale[mine] = surface.keep_inside(camera, mask, point[mine], scale[mine], far[mine])
+    return point, scale, trunk & at_pixels(camera, arms & (scene.alpha > attach.OPAQUE), point)
 
 
 def outline_reach(body: BodyModel, scene: Scene, corners: Array, point: Array) -> Array:
