@@ -46,6 +46,8 @@ far on two opposite sides of it, to go on behind it."""
 SLIT = 14
 """Half of the width in pixels, at 1024 rows, up to which what shows between two fingers is painted, not photographed.
 """
+SCRAP = 3.0
+"""Pixels, at 1024 rows, beside the mesh of a hand from which on a thin piece of it is left out."""
 OPEN_PIXELS, OPEN_SHARE = 3.0, 0.05
 """Gap between the lips, in pixels and as a share of their width, from which on a mouth is open. In a lower one every
 pixel is mixed with the lips, and teeth would be painted with them."""
@@ -118,7 +120,7 @@ def divide(
     slit &= label <= geo.BODY  # but no eye and no mouth
     hidden = behind_arms(np.where(slit, geo.LEFT_ARM, label), on_body, len(alpha) / 1024)
     label = np.where(slit, -1, label).astype(np.int8)
-    label = without_specks(label, on_body)
+    label = without_scraps(body, without_specks(label, on_body), layers, len(alpha) / 1024)
     loose = np.zeros_like(person)
     for group, hits in layers.items():
         loose |= (label == group) & (hits.face < 0)
@@ -138,6 +140,24 @@ def without_specks(label: Array, on_mesh: Array) -> Array:
         return label
     to_arm, to_body = (ndimage.distance_transform_edt(~mask) for mask in (arms, held))
     return np.where(loose & ~geo.pieces_at(loose, loose & (to_body < to_arm)), -1, label).astype(np.int8)
+
+
+def without_scraps(body: BodyModel, label: Array, layers: dict[int, geo.Hits], unit: float) -> Array:
+    """Labels (H, W) int8 without the pieces of a hand that lie away from its mesh and are thinner than a finger.
+
+    Brown ground between thumb and finger, or the rim of a finger that is bent otherwise, would stand off the hand as
+    dots when it turns.
+    """
+    segments, out = arm_segments(body), label.copy()
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        face = layers[group].face
+        mine = label == group
+        if not (face >= 0).any() or not mine.any():
+            continue
+        off = mine & (face < 0) & (segments[nearest_fill(face, face >= 0)] == HAND)
+        far = off & (ndimage.distance_transform_edt(face < 0) > SCRAP * unit)
+        out[far & ~geo.pieces_at(off, thick(off, 2 * unit))] = -1
+    return out
 
 
 def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> geo.Hits:
