@@ -5,7 +5,7 @@ import pytest
 import torch
 from toy_body import ToyBody, toy_observation
 
-from pipeline.avatar import arms, attach, completion, features, initial, parts, surface, texture
+from pipeline.avatar import arms, attach, below, completion, features, initial, parts, texture
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, PixelMap
 from pipeline.avatar.meshfit import pull_mesh
@@ -84,6 +84,18 @@ def test_forearm_that_is_not_shown_is_as_the_other_one(body):
     assert np.linalg.norm(filled[forearm].mean(0) - skin) < 0.3 * np.linalg.norm(cloth - skin)
 
 
+def test_a_lit_arm_is_not_completed_in_the_shadow_of_the_other(body):
+    """One bare arm in the sun, seen in part; the other in shadow, seen all around: the first is lit all around."""
+    template = body.v_template.numpy()
+    left, right = (np.asarray(body.regions[name]) for name in ("left_arm", "right_arm"))
+    sun, shadow = np.array([0.9, 0.75, 0.7]), np.array([0.36, 0.3, 0.28])
+    rgb = np.where(right[:, None], sun, shadow).astype(np.float32)
+    seen = left | (right & (template[:, 2] > 0.02))
+    filled = completion.complete(body, rgb, seen.astype(np.float32)).rgb
+    back = right & ~seen & (np.abs(template[:, 0]) > 0.25)
+    assert back.sum() > 20 and np.linalg.norm(filled[back].mean(0) - sun) < 0.15 * np.linalg.norm(sun - shadow)
+
+
 def test_arms_that_are_not_in_the_photo_are_as_the_shoulders(body):
     """Bare shoulders with a dark strap, and next to nothing of the arms: they become skin, no mix."""
     template = body.v_template.numpy()
@@ -153,15 +165,15 @@ def test_a_trunk_that_sticks_out_a_little_behind_an_arm_ends_where_it_is_known()
     layers = {geo.BODY: geo.Hits(face, np.zeros((100, 100, 3), np.float32), np.ones((100, 100), np.float32))}
     nothing = np.zeros(label.shape, bool)
     person = np.ones_like(nothing)
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
+    found = below.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
     assert found[:45, 50:].all() and not found[:, :50].any()
     assert not found[55:, 50:80].any() and found[55:, 80:].all()
     hidden = nothing.copy()
     hidden[:, 50:54] = True
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing, nothing), person, 14)
+    found = below.beside_trunk(parts.Parts(label, nothing, layers, hidden, label, nothing, nothing), person, 14)
     assert not found[:, 50:54].any() and found[:45, 54:].all()
     face[85:] = -1  # now the trunk is seen above and below what sticks out
-    found = initial.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
+    found = below.beside_trunk(parts.Parts(label, nothing, layers, nothing, label, nothing, nothing), person, 14)
     assert found[:, 50:].all()
 
 
@@ -181,7 +193,7 @@ def test_a_trunk_before_an_arm_goes_behind_it():
     point = np.array([[0.2, 0, 1.0], [-0.2, 0, 1.0], [0.2, 0, 3.0]], np.float32)
     depth = np.full((100, 100), 2.0, np.float32)
     group = np.full(3, geo.BODY)
-    out = surface.clamp_to_photo(camera, label, point, group, depth, 14.0)
+    out = below.clamp_to_photo(camera, label, point, group, depth, 14.0)
     assert np.allclose(out[0] / out[0, 2], point[0]) and out[0, 2] > 2.0
     np.testing.assert_allclose(out[1:], point[1:])
 
@@ -205,6 +217,21 @@ def test_what_shows_between_two_fingers_is_painted():
     assert slit[30:90, 42:54].all()
     assert not slit[:, 100:].any() and not slit[:10].any() and not (slit & (label != geo.BODY)).any()
     assert not parts.between_fingers(body, label, layers, 6)[30:90, 45:50].any(), "a wider gap is left alone"
+
+
+def test_thin_pieces_away_from_a_hand_are_left_out_and_a_finger_stays():
+    body = load_body()
+    hand = int(np.flatnonzero(arms.arm_segments(body) == arms.HAND)[0])
+    label = np.full((200, 200), -1, np.int8)
+    label[50:100, 20:80] = geo.LEFT_ARM
+    face = np.where(label == geo.LEFT_ARM, hand, -1)
+    label[50:100, 80:82] = geo.LEFT_ARM  # a rim of the hand
+    label[70:72, 82:95] = geo.LEFT_ARM  # a scrap that touches it
+    label[100:150, 30:50] = geo.LEFT_ARM  # a finger that the mesh bends otherwise
+    layer = geo.Hits(face, np.zeros((*label.shape, 3)), np.ones(label.shape))
+    nothing = geo.Hits(np.full(label.shape, -1), layer.bary, layer.depth)
+    out = parts.without_scraps(body, label, {geo.LEFT_ARM: layer, geo.RIGHT_ARM: nothing}, 1.0)
+    assert (out[50:100, 20:82] == geo.LEFT_ARM).all() and (out[100:150, 30:50] == geo.LEFT_ARM).all()
 
 
 def test_edge_of_the_chin_goes_with_the_head(body):
@@ -304,8 +331,8 @@ def test_a_head_is_drawn_in_from_further_off_than_a_limb(body):
     scene = initial.working_scene(body, observation, 1024)
     vertices = initial.posed_body(body, scene.params).vertices
     faces = np.asarray(body.faces)
-    reach = initial.outline_reach(body, scene, faces, vertices[faces].mean(1))
+    reach = below.outline_reach(body, scene, faces, vertices[faces].mean(1))
     head, hand = (geo.region(body, name)[faces].all(1) for name in ("head", "left_hand"))
-    assert (reach[hand] == initial.OUTSIDE).all()
+    assert (reach[hand] == below.OUTSIDE).all()
     pixel = scene.camera.project(vertices[faces[head]].mean(1))[1] / scene.camera.K[0, 0]
-    np.testing.assert_allclose(reach[head] * pixel, initial.OUTSIDE_HEAD, rtol=1e-4)
+    np.testing.assert_allclose(reach[head] * pixel, below.OUTSIDE_HEAD, rtol=1e-4)

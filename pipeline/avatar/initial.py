@@ -13,6 +13,7 @@ from pipeline.avatar import attach, features, model, surface
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import nearest_fill
 from pipeline.avatar.attach import LID, SURFACE, Samples
+from pipeline.avatar.below import below_photo
 from pipeline.avatar.completion import Completion, complete, gather_colors
 from pipeline.avatar.cuffs import sharp_colors
 from pipeline.avatar.hands import hand_detail
@@ -34,9 +35,6 @@ Array = np.ndarray
 SURFACE_SCALE = 0.8
 """Scale of a surface Gaussian in units of the distance to its neighbours: enough that nothing shines through."""
 
-OUTSIDE, OUTSIDE_HEAD = 14.0, 0.06
-"""Pixels, at 1024 rows, and metres outside the person's outline from which on a part of a limb, or of the head, is
-taken to be hidden somewhere, and not to be too wide."""
 NEARBY = 45.0
 """Pixels, at 1024 rows, within which cloth counts as near a hole."""
 FRONTAL = 0.2
@@ -301,86 +299,6 @@ def surface_samples(
         group=group, kind=kind,
         guessed=guessed.astype(np.float32), skin_index=index, skin_weight=weight, neighbours=neighbours,
     )  # fmt: skip
-
-
-def below_photo(
-    body: BodyModel, scene: Scene, parts: Parts, corners: Array, group: Array, point: Array, scale: Array
-) -> tuple[Array, Array, Array]:
-    """Move and shrink surface splats so that the photo's own view is left to what the photo shows.
-
-    Args:
-        corners: (N, 3) int64 vertices around each point. group: (N,). point: (N, 3) world. scale: (N,) metres.
-
-    Returns:
-        (N, 3) points, (N,) scales, and (N,) bool: parts of the trunk that an arm covers, whose colour the photo does
-        not tell.
-    """
-    camera, reach = scene.camera, OUTSIDE * len(scene.alpha) / 1024
-    point = surface.clamp_to_photo(camera, parts.label, point, group, shown_depth(parts), reach)
-    person = (scene.alpha > attach.OPAQUE) | ~scene.valid | parts.hidden
-    arms = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) | (parts.label < 0)  # and between fingers
-    beside = beside_trunk(parts, person, reach)
-    trunk, far = group == geo.BODY, outline_reach(body, scene, corners, point)
-    far[trunk & at_pixels(camera, beside, point)] = np.inf  # nothing of it hides there
-    nearer = trunk & before_arms(camera, point, parts)
-    for mine, mask in ((~trunk, person), (trunk & ~nearer, person & ~beside), (nearer, person & ~arms)):
-        point[mine], scale[mine] = surface.keep_inside(camera, mask, point[mine], scale[mine], far[mine])
-    return point, scale, trunk & at_pixels(camera, arms & (scene.alpha > attach.OPAQUE), point)
-
-
-def outline_reach(body: BodyModel, scene: Scene, corners: Array, point: Array) -> Array:
-    """How far outside the person's outline surface points (N, 3) are still drawn in, (N,) pixels: what is further off
-    belongs to a limb that hides; but no part of a head does (ears that stick out less than the body model's)."""
-    _, z = scene.camera.project(point)
-    head = geo.region(body, "head")[corners].all(1)
-    metres = np.where(head, OUTSIDE_HEAD, 0.0) * scene.camera.K[0, 0] / np.maximum(z, 0.1)
-    return np.maximum(metres, OUTSIDE * len(scene.alpha) / 1024)
-
-
-def beside_trunk(parts: Parts, person: Array, reach: float) -> Array:
-    """Pixels (H, W) bool of arms (and between fingers) with no trunk behind them.
-
-    They are off its mesh, or where the mesh sticks out by less than ``reach`` pixels, or sticks out of an outline that
-    is known above and below. Where it sticks out more, nothing is known. The matte shows ``person`` (H, W) bool.
-    """
-    arms = person & ((parts.label < 0) | np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))) & ~parts.hidden
-    over = arms & (parts.layers[geo.BODY].face >= 0)
-    body = parts.label == geo.BODY
-    away = over & (ndimage.distance_transform_edt(~(body | parts.hidden)) > reach)
-    pieces, _ = ndimage.label(over)
-    unknown = np.zeros_like(over)
-    for number in np.unique(pieces[away]):
-        mine = pieces == number
-        rows, columns = np.flatnonzero(mine.any(1)), np.flatnonzero(mine.any(0))
-        side = body[:, max(columns[0] - round(reach), 0) : columns[-1] + round(reach)].any(1)
-        if not (side[: rows[0]].any() and side[rows[-1] + 1 :].any()):
-            unknown |= mine
-    return arms & ~unknown
-
-
-def before_arms(camera: Camera, point: Array, parts: Parts) -> Array:
-    """Points (N, 3) that are nearer to the camera than the nearest pixel of an arm, (N,) bool."""
-    depth = shown_depth(parts)
-    arm = np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM)) & np.isfinite(depth)
-    if not arm.any():
-        return np.zeros(len(point), bool)
-    return camera.project(point)[1] < at_pixels(camera, nearest_fill(depth, arm), point)
-
-
-def at_pixels(camera: Camera, values: Array, point: Array) -> Array:
-    """The values of an image (H, W) at points (N, 3), (N,); beside the picture those at its border."""
-    xy = camera.project(point)[0]
-    col, row = (np.clip(xy[:, i], 0, values.shape[1 - i] - 1).astype(int) for i in (0, 1))
-    return values[row, col]
-
-
-def shown_depth(parts: Parts) -> Array:
-    """Depth of what the photo shows, (H, W); infinite where no mesh lies."""
-    depth = np.full(parts.label.shape, np.inf, np.float32)
-    for group, hits in parts.layers.items():
-        mine = (parts.label == group) & (hits.face >= 0)
-        depth[mine] = hits.depth[mine]
-    return depth
 
 
 def photo_colors(

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import LID, Samples
-from pipeline.avatar.surface import BLUR
+from pipeline.avatar.below import BLUR
 from pipeline.types import Array, Camera, PseudoLabel
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from torch import Tensor
 from pipeline.avatar import geometry as geo
 from pipeline.avatar import losses, model
 from pipeline.avatar.attach import HIDDEN, LID, LOOSE, TIGHT, Samples
+from pipeline.avatar.below import BLUR
 from pipeline.avatar.initial import PosedBody, Scene
 from pipeline.avatar.rim import SOFT
 from pipeline.avatar.shape_field import ShapeField
-from pipeline.avatar.surface import BLUR
 from pipeline.config import FitConfig
 from pipeline.perceive.matte import contrast
 from pipeline.perceptual.structural import PerceptualLoss, structural_loss
