@@ -80,14 +80,27 @@ def test_shirt_beside_a_hand_has_no_colour_of_the_hand(enlarged):
     share = np.clip((np.arange(60) + 0.5 - 35) / (2 * enlarged) + 0.5, 0, 1)[None, :, None]
     photo = np.broadcast_to(shirt + share * (skin - shirt), (40, 60, 3)).astype(np.float32)
     nothing = np.zeros(label.shape, bool)
-    clean = part_colors(photo, label, nothing, enlarged)
+    clean = part_colors(photo, np.ones(label.shape), label, nothing, enlarged)
     body = label == geo.BODY
     assert np.abs(photo - shirt)[body].max() > 0.1
     assert np.abs(clean - shirt)[body].max() < 0.01
     kept = enlarged < SOFT
     assert np.array_equal(clean[~body], photo[~body]) == kept, "the arm of a sharp photo keeps its pixels"
     assert (np.abs(clean - skin)[~body].max() < 0.01) != kept
-    assert part_colors(photo, np.zeros_like(label), nothing, enlarged) is photo
+    alone = part_colors(photo, np.ones(label.shape), np.zeros_like(label), nothing, enlarged)
+    np.testing.assert_array_equal(alone, photo)
     painted = label == geo.LEFT_ARM  # the same where what an arm covers was taken away from it
-    taken = part_colors(photo, np.where(painted, -1, label).astype(np.int8), painted, enlarged)
+    taken = part_colors(photo, np.ones(label.shape), np.where(painted, -1, label).astype(np.int8), painted, enlarged)
     np.testing.assert_array_equal(taken[body], clean[body])
+
+
+def test_an_arm_has_no_colours_that_a_wrong_matte_made_up():
+    """Half-transparent pixels before leaves, un-mixed to purple: they stay near the skin beside them."""
+    label = np.full((400, 60), -1, np.int8)
+    label[:, :30] = geo.LEFT_ARM
+    alpha = np.where(np.arange(60) < 27, 1.0, np.where(np.arange(60) < 30, 0.6, 0.0))[None].repeat(400, 0)
+    skin, purple = np.float32([0.4, 0.3, 0.3]), np.float32([0.4, 0.0, 0.3])
+    colours = np.where((alpha < 1)[..., None], purple, skin)
+    out = part_colors(colours, alpha, label, np.zeros(label.shape, bool), 1.0)
+    assert np.abs(out - skin)[:, :30].max() <= 0.06 + 1e-6
+    np.testing.assert_array_equal(out[:, 30:], colours[:, 30:])

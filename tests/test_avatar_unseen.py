@@ -198,6 +198,20 @@ def test_a_trunk_before_an_arm_goes_behind_it():
     np.testing.assert_allclose(out[1:], point[1:])
 
 
+def test_a_fill_meets_the_cloth_beside_it_and_not_another_material():
+    """A hole in cloth that gets darker to the right, filled evenly; above it something white."""
+    cloth = np.linspace(0.4, 0.2, 200, dtype=np.float32)[None, :, None].repeat(200, 0).repeat(3, 2)
+    hole = np.zeros((200, 200), bool)
+    hole[60:140, 40:160] = True
+    photo = np.where(np.arange(200)[:, None, None] < 60, 1.0, cloth).astype(np.float32)
+    painted = np.where(hole[..., None], 0.33, photo).astype(np.float32)
+    out = initial.matched(painted, hole, ~hole)
+    np.testing.assert_array_equal(out[~hole], photo[~hole])
+    error = np.abs(out - cloth)[..., 0]
+    assert error[135:139, 45:155].max() < 0.03 and error[hole].mean() < 0.4 * np.abs(painted - cloth)[hole].mean()
+    assert out[hole].max() < 0.5, "white does not run into it"
+
+
 def test_what_shows_between_two_fingers_is_painted():
     """Two fingers with a gap of 16 pixels, and a sleeve beside the body: only the gap of the hand is taken."""
     from pipeline.body import load_body

@@ -147,8 +147,6 @@ def test_background_is_unmixed() -> None:
     edge = (true > 0.2) & (true < 1)
     before, after = np.abs(image - SKIN)[edge].mean(), np.abs(colors - SKIN)[edge].mean()
     assert after < 0.03 < 0.1 < before
-    wrong = foreground_colors(image, np.where(edge, 0.5 * true, true).astype(np.float32))
-    assert np.abs(wrong - SKIN)[edge].max() < 2 * matting.SLACK, "a matte that is off makes no colours of its own"
     fore, back = matting.unmix(image, true)
     mixed = true[..., None] * fore + (1 - true[..., None]) * back
     assert np.abs(mixed - image).max() < 0.05

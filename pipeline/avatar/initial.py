@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -25,6 +26,7 @@ from pipeline.avatar.teeth import light_tint, tooth_detail
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import emerge, tuck, unseen_faces
 from pipeline.config import FitConfig
+from pipeline.perceive.background import spread
 from pipeline.types import BodyParams, Camera, Detections, Observation
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ Array = np.ndarray
 SURFACE_SCALE = 0.8
 """Scale of a surface Gaussian in units of the distance to its neighbours: enough that nothing shines through."""
 
+BORDER, MATCH = 8.0, 0.18
+"""Width in pixels, at 1024 rows, beside a border in which colours are compared, and the difference in a channel from
+which on it is one between two materials."""
 NEARBY = 45.0
 """Pixels, at 1024 rows, within which cloth counts as near a hole."""
 FRONTAL = 0.2
@@ -196,7 +201,8 @@ def place_gaussians(
     """All Gaussians of the avatar with their colours, the divided photo, and the scene with its colours not mixed."""
     vertices = deformed(posed, dT)
     parts = divided(body, vertices, scene, config)
-    scene = replace(scene, foreground=part_colors(scene.foreground, parts.label, parts.hidden, scene.enlarged))
+    pure = part_colors(scene.foreground, scene.alpha, parts.label, parts.hidden, scene.enlarged)
+    scene = replace(scene, foreground=pure)
     lids = surface.unfolding_lids(body, posed.canonical, posed.blink)
     photo = attach.photo_samples(body, vertices, scene.camera, scene.foreground, scene.alpha, parts, lids, config)
     filled = complete_vertices(body, vertices, photo, parts, scene)
@@ -253,7 +259,31 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
         near = source & region & (ndimage.distance_transform_edt(~mine) < NEARBY * unit)
         enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
         painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
+        painted = matched(painted, mine, source & region)
     return painted
+
+
+def matched(painted: Array, hole: Array, source: Array) -> Array:
+    """The fill of a hole shifted so that it meets the colours beside it, (H, W, 3): else it is seen as a slab.
+
+    The difference along the border runs smoothly into the hole, as in seamless cloning (Perez et al. 2003).
+
+    Args:
+        painted: (H, W, 3). hole, source: (H, W) bool, what was filled and what may count beside it.
+    """
+    width = 2 * round(0.5 * BORDER * len(hole) / 1024) + 1
+
+    def mean(mask: Array) -> Array:
+        weight = mask.astype(np.float32)
+        share = cv2.blur(weight, (2 * width + 1,) * 2)[..., None]
+        return cv2.blur(painted * weight[..., None], (2 * width + 1,) * 2) / np.maximum(share, 1e-3)
+
+    shift = mean(source) - mean(hole)
+    rim = hole & (ndimage.distance_transform_edt(~source) <= width) & (np.abs(shift).max(-1) < MATCH)
+    if not rim.any():
+        return painted
+    inwards = spread(np.where(rim[..., None], shift, 0).astype(np.float32), rim)
+    return np.where(hole[..., None], np.clip(painted + inwards, 0, 1), painted)
 
 
 def surface_samples(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -30,6 +31,9 @@ SLOPE = 0.02
 """Change of alpha per pixel below which there is no rim."""
 SOFT = 1.6
 """Enlargement of a photo from which on the rims of arms are visibly mixed with the ground as well."""
+SOLID, AROUND, SLACK = 0.98, 0.01, 0.06
+"""Alpha from which on a pixel shows nothing but the person, how far around it its colours are at home, as a share of
+the picture's height, and by how much in each channel they may differ."""
 MIXED, WIDEST = 1.2, 4
 """Width of the mixed pixels beside the border of a part in pixels of the photo, and at most in those of the picture."""
 
@@ -56,23 +60,34 @@ def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
     return replace(samples, point=point)
 
 
-def part_colors(foreground: Array, label: Array, hidden: Array, enlarged: float) -> Array:
+def part_colors(foreground: Array, alpha: Array, label: Array, hidden: Array, enlarged: float) -> Array:
     """Colours (H, W, 3) in which the body beside what an arm covers is not mixed with the arm.
 
     In a photo that is much enlarged, neither are arms with what is beside them: their halo would show as a bright line
-    along an arm that turns.
+    along an arm that turns. Where the matte is off, un-mixed arms have colours that nothing has (purple skin before
+    leaves); so they stay among those of the arm's opaque pixels near by.
 
     Args:
-        foreground: (H, W, 3). label: (H, W) part groups, -1 outside the person. hidden: (H, W) bool, where the body
-            is painted.
+        foreground: (H, W, 3). alpha: (H, W). label: (H, W) part groups, -1 outside the person. hidden: (H, W) bool,
+            where the body is painted.
         enlarged: size of a pixel of the photo in pixels of the picture.
     """
     width = int(np.clip(round(MIXED * enlarged), 1, WIDEST))
     arms = [label == group for group in (geo.LEFT_ARM, geo.RIGHT_ARM)]
     out = _from_inside(foreground, label == geo.BODY, arms[0] | arms[1] | hidden, width)
-    for arm in arms if enlarged > SOFT else []:
-        out = _from_inside(out, arm, ~arm, width)
+    for arm in arms:
+        out = _at_home(out, arm, alpha)
+        out = _from_inside(out, arm, ~arm, width) if enlarged > SOFT else out
     return out
+
+
+def _at_home(colours: Array, mine: Array, alpha: Array) -> Array:
+    """Half-transparent pixels of ``mine`` (H, W) bool within the range of colours of the opaque ones around them."""
+    known, window = (mine & (alpha > SOLID))[..., None], np.ones((2 * round(AROUND * len(alpha)) + 1,) * 2)
+    lowest = cv2.erode(np.where(known, colours, 1), window)
+    highest = cv2.dilate(np.where(known, colours, 0), window)
+    mixed = mine[..., None] & ~known & (lowest <= highest)
+    return np.where(mixed, np.clip(colours, lowest - SLACK, highest + SLACK), colours)
 
 
 def _from_inside(colours: Array, mine: Array, other: Array, width: int) -> Array:

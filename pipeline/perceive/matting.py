@@ -293,11 +293,6 @@ def unmix(image: Array, alpha: Array) -> tuple[Array, Array]:
     return fore, back
 
 
-OPAQUE, NEAR, SLACK = 0.98, 0.01, 0.06
-"""Alpha from which on a pixel shows nothing but the person, and how far from it its colours are at home, as a share of
-the picture's height."""
-
-
 def foreground_colors(image: Array, alpha: Array) -> Array:
     """The person's own colours with the background un-mixed.
 
@@ -305,15 +300,8 @@ def foreground_colors(image: Array, alpha: Array) -> Array:
         image: (H, W, 3) float32 in 0..1. alpha: (H, W) in 0..1.
 
     Returns:
-        (H, W, 3) float32 in 0..1; equals ``image`` where alpha is 1, and runs on outside of the person. Where alpha is
-        off the difference would end in colours that nothing has (purple skin before leaves), so they stay among those
-        of the opaque pixels near by.
+        (H, W, 3) float32 in 0..1; equals ``image`` where alpha is 1, and runs on outside of the person.
     """
-    image, alpha = np.asarray(image, np.float32), np.asarray(alpha, np.float32)
-    fore, _ = unmix(image, alpha)
-    known, window = (alpha > OPAQUE)[..., None], np.ones((2 * round(NEAR * len(alpha)) + 1,) * 2)
-    lowest = cv2.erode(np.where(known, image, 1), window)
-    highest = cv2.dilate(np.where(known, image, 0), window)
-    fore = np.where(lowest <= highest, np.clip(fore, lowest - SLACK, highest + SLACK), fore)
+    fore, _ = unmix(np.asarray(image, np.float32), np.asarray(alpha, np.float32))
     solid = np.clip((alpha - 0.95) / 0.05, 0, 1)[..., None]
     return (solid * image + (1 - solid) * fore).astype(np.float32)
