@@ -12,6 +12,7 @@ from pipeline.avatar.meshfit import pull_mesh
 from pipeline.avatar.optimise import GaussianStage
 from pipeline.body import load_body
 from pipeline.config import FitConfig
+from pipeline.perceive.background import matched
 from pipeline.types import Camera
 
 
@@ -205,7 +206,7 @@ def test_a_fill_meets_the_cloth_beside_it_and_not_another_material():
     hole[60:140, 40:160] = True
     photo = np.where(np.arange(200)[:, None, None] < 60, 1.0, cloth).astype(np.float32)
     painted = np.where(hole[..., None], 0.33, photo).astype(np.float32)
-    out = initial.matched(painted, hole, ~hole)
+    out = matched(painted, hole, ~hole, 3, unlike=0.18)
     np.testing.assert_array_equal(out[~hole], photo[~hole])
     error = np.abs(out - cloth)[..., 0]
     assert error[135:139, 45:155].max() < 0.03 and error[hole].mean() < 0.4 * np.abs(painted - cloth)[hole].mean()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
 from scipy import ndimage
@@ -26,7 +25,7 @@ from pipeline.avatar.teeth import light_tint, tooth_detail
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import emerge, tuck, unseen_faces
 from pipeline.config import FitConfig
-from pipeline.perceive.background import spread
+from pipeline.perceive.background import matched
 from pipeline.types import BodyParams, Camera, Detections, Observation
 
 if TYPE_CHECKING:
@@ -254,36 +253,14 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     hole = parts.hidden | (parts.unsure & (parts.label == geo.BODY))
     source = (parts.label == geo.BODY) & (head | ~parts.loose) & ~hole & safe_pixels(body, scene, parts)
     painted, unit = scene.foreground, len(scene.alpha) / 1024
+    border = 2 * round(0.5 * BORDER * unit) + 1
     for region in (head, ~head):
         mine = hole & region
         near = source & region & (ndimage.distance_transform_edt(~mine) < NEARBY * unit)
         enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
         painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
-        painted = matched(painted, mine, source & region)
+        painted = matched(painted, mine, source & region, border, MATCH)
     return painted
-
-
-def matched(painted: Array, hole: Array, source: Array) -> Array:
-    """The fill of a hole shifted so that it meets the colours beside it, (H, W, 3): else it is seen as a slab.
-
-    The difference along the border runs smoothly into the hole, as in seamless cloning (Perez et al. 2003).
-
-    Args:
-        painted: (H, W, 3). hole, source: (H, W) bool, what was filled and what may count beside it.
-    """
-    width = 2 * round(0.5 * BORDER * len(hole) / 1024) + 1
-
-    def mean(mask: Array) -> Array:
-        weight = mask.astype(np.float32)
-        share = cv2.blur(weight, (2 * width + 1,) * 2)[..., None]
-        return cv2.blur(painted * weight[..., None], (2 * width + 1,) * 2) / np.maximum(share, 1e-3)
-
-    shift = mean(source) - mean(hole)
-    rim = hole & (ndimage.distance_transform_edt(~source) <= width) & (np.abs(shift).max(-1) < MATCH)
-    if not rim.any():
-        return painted
-    inwards = spread(np.where(rim[..., None], shift, 0).astype(np.float32), rim)
-    return np.where(hole[..., None], np.clip(painted + inwards, 0, 1), painted)
 
 
 def surface_samples(

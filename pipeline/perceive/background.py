@@ -12,7 +12,7 @@ from __future__ import annotations
 import cv2
 import numba
 import numpy as np
-from scipy import sparse
+from scipy import ndimage, sparse
 from scipy.sparse import linalg
 
 from pipeline.types import Array
@@ -26,6 +26,9 @@ LEVELS = (48, 96, 192)
 ROUNDS = (12, 8, 4)
 HALF = 3
 """Patches are 2 * HALF + 1 pixels wide."""
+RIM, FADE = 4, 0.05
+"""Width in pixels of the strip along the hole in which the fill is compared with the ground, and over which share of
+the picture's long side what it is shifted by wears off."""
 EVEN, SOFT = 0.12, 0.012
 """Change of colour within which ground is the same as at the photo's edge, once blurred by this share of its size."""
 TRIM = 3
@@ -140,23 +143,39 @@ def _paint_over(image: Array, alpha: Array, seed: int) -> Array:
     smooth = spread(image, ~hole)
     small, offsets = _complete(smooth, hole, seed)
     filled = smooth if offsets is None else _with_grain(image, hole, small, offsets)
-    filled = _matched(filled, image, hole)
+    filled = np.where(hole[..., None], filled, image)
+    filled = matched(filled, hole, ~hole, RIM, fade=FADE * max(hole.shape))
     rim = np.clip(cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / 12, 0, 1)[..., None]
     filled = rim * filled + (1 - rim) * smooth
     return np.where(hole[..., None], np.clip(filled, 0, 1), image).astype(np.float32)
 
 
-def _matched(filled: Array, image: Array, hole: Array) -> Array:
-    """Shift the fill's colours so that they meet the picture's along the rim, and ever less inside: no seams."""
-    gap = hole.astype(np.float32)[..., None]
-    outside = cv2.blur(image * (1 - gap), (9, 9)) / np.maximum(cv2.blur(1 - gap[..., 0], (9, 9)), 1e-3)[..., None]
-    inside = cv2.blur(filled * gap, (9, 9)) / np.maximum(cv2.blur(gap[..., 0], (9, 9)), 1e-3)[..., None]
-    rim = hole & (cv2.dilate((~hole).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+def matched(
+    image: Array, hole: Array, source: Array, width: int, unlike: float = np.inf, fade: float = np.inf
+) -> Array:
+    """The fill of a hole shifted so that it meets the colours beside it, (H, W, 3): else it is seen as a slab.
+
+    The difference along the border runs smoothly into the hole, as in seamless cloning (Perez et al. 2003).
+
+    Args:
+        image: (H, W, 3) float32, already filled. hole, source: (H, W) bool, what was filled, and what counts beside it.
+        width: of the strip, in pixels, on either side of the border in which colours are compared.
+        unlike: difference in a channel from which on two materials meet there, and stay as they are.
+        fade: pixels into the hole over which the shift wears off.
+    """
+
+    def mean(mask: Array) -> Array:
+        weight = mask.astype(np.float32)
+        share = cv2.blur(weight, (2 * width + 1,) * 2)[..., None]
+        return cv2.blur(image * weight[..., None], (2 * width + 1,) * 2) / np.maximum(share, 1e-3)
+
+    shift = mean(source) - mean(hole)
+    rim = hole & (ndimage.distance_transform_edt(~source) <= width) & (np.abs(shift).max(-1) < unlike)
     if not rim.any():
-        return filled
-    shift = spread(np.where(rim[..., None], outside - inside, 0).astype(np.float32), rim)
-    depth = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5) / (0.05 * max(hole.shape))
-    return filled + shift * np.exp(-depth)[..., None]
+        return image
+    inwards = spread(np.where(rim[..., None], shift, 0).astype(np.float32), rim)
+    inwards *= np.exp(-ndimage.distance_transform_edt(hole) / fade)[..., None]
+    return np.where(hole[..., None], np.clip(image + inwards, 0, 1), image).astype(np.float32)
 
 
 def find_hole(alpha: Array) -> Array:
