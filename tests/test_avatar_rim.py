@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import SURFACE, TIGHT, Samples
 from pipeline.avatar.optimise import SOLID, SOLID_ARM, solid_pixels
-from pipeline.avatar.rim import SOFT, covered, match_matte, part_colors
+from pipeline.avatar.rim import LUMA, SOFT, WIDE, calmed, covered, match_matte, part_colors
 from pipeline.types import Camera
 
 SIZE = 64
@@ -85,10 +86,13 @@ def test_shirt_beside_a_hand_has_no_colour_of_the_hand(enlarged):
     assert np.abs(photo - shirt)[body].max() > 0.1
     assert np.abs(clean - shirt)[body].max() < 0.01
     kept = enlarged < SOFT
-    assert np.array_equal(clean[~body], photo[~body]) == kept, "the arm of a sharp photo keeps its pixels"
+    light = np.abs((clean - photo) @ LUMA)[~body].max()
+    assert (light < 1e-3) == kept, "the arm of a sharp photo keeps its brightness"
+    mixed, own = (c[~body] / (c[~body] @ LUMA)[:, None] - skin / (skin @ LUMA) for c in (photo, clean))
+    assert np.abs(own).max() < 0.1 < np.abs(mixed).max(), "and has the skin's tint"
     assert (np.abs(clean - skin)[~body].max() < 0.01) != kept
     alone = part_colors(photo, np.ones(label.shape), np.zeros_like(label), nothing, enlarged)
-    np.testing.assert_array_equal(alone, photo)
+    np.testing.assert_allclose(alone, photo, atol=1e-4)
     painted = label == geo.LEFT_ARM  # the same where what an arm covers was taken away from it
     taken = part_colors(photo, np.ones(label.shape), np.where(painted, -1, label).astype(np.int8), painted, enlarged)
     np.testing.assert_array_equal(taken[body], clean[body])
@@ -104,3 +108,39 @@ def test_an_arm_has_no_colours_that_a_wrong_matte_made_up():
     out = part_colors(colours, alpha, label, np.zeros(label.shape, bool), 1.0)
     assert np.abs(out - skin)[:, :30].max() <= 0.06 + 1e-6
     np.testing.assert_array_equal(out[:, 30:], colours[:, 30:])
+
+
+def disc_of(radius: float, size: int = SIZE) -> np.ndarray:
+    """(size, size) int8 labels: a left arm in the middle, nobody around."""
+    away = np.hypot(*(np.mgrid[:size, :size] + 0.5 - size / 2))
+    return np.where(away < radius, geo.LEFT_ARM, -1).astype(np.int8)
+
+
+def test_a_shadow_along_the_border_of_a_wide_arm_goes_and_that_of_a_narrow_one_stays():
+    skin, size = np.float32([0.8, 0.6, 0.5]), 400
+    least = WIDE * size / 1024
+    for radius in (0.8 * least, 4 * least):
+        label = disc_of(radius, size)
+        inside = ndimage.distance_transform_edt(label >= 0)
+        photo = np.where((inside < 1.5)[..., None], 0.5 * skin, skin).astype(np.float32)
+        out = part_colors(photo, np.ones(label.shape), label, np.zeros(label.shape, bool), 1.0)
+        darkest = (out[(label >= 0) & (inside < 1.1)] @ LUMA).min() / (skin @ LUMA)
+        assert (darkest > 0.7) == (radius > least), radius
+        np.testing.assert_allclose(out[inside > 4], photo[inside > 4], atol=0.02)
+
+
+@pytest.mark.parametrize("enlarged", [1.0, 2.0])
+def test_a_border_that_learnt_bright_and_dark_by_turns_is_even(camera, enlarged):
+    """Only there: what the middle of an arm has learnt stays."""
+    label = disc_of(20)
+    samples = one_splat_per_pixel(camera, label >= 0, geo.LEFT_ARM)
+    xy, _ = camera.project(samples.point)
+    row, col = xy[:, 1].astype(int), xy[:, 0].astype(int)
+    noise = np.where((row + col) % 2, 0.1, -0.1)[:, None]
+    learnt = (samples.rgb + 0.05 + noise).astype(np.float32)
+    out = calmed(learnt, samples, camera, label, enlarged)
+    inside = ndimage.distance_transform_edt(label >= 0)[row, col]
+    assert np.array_equal(out[inside > 8], learnt[inside > 8].clip(0, 1))
+    wild = np.abs(out - samples.rgb - 0.05)[inside < 4]
+    assert wild.mean() < (0.06 if enlarged == 1 else 0.03)
+    assert np.abs((out - samples.rgb)[inside < 4].mean() - 0.05) < 0.01, "the mean is what it was"

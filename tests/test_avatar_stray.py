@@ -73,6 +73,16 @@ def test_a_light_rim_and_a_gap_belong_to_nothing_and_a_held_thing_to_the_body(bo
     assert (out[66:80, 31:50] == geo.BODY).all()
 
 
+def test_a_gap_between_fingers_that_the_picture_cuts_off_is_one(body, picture):
+    label, layers, image = picture
+    image[50:70, 40:47] = WHITE
+    np.testing.assert_array_equal(stray.without_strays(body, label, layers, image), label)  # a plaster
+    cut = {group: hits(layer.face[:70]) for group, layer in layers.items()}
+    out = stray.without_strays(body, label[:70], cut, image[:70])
+    assert (out[50:70, 40:47] == -1).all()
+    assert (out != label[:70]).sum() == 20 * 7
+
+
 def test_the_bright_line_of_a_sharpened_photo_belongs_to_nothing(body, picture):
     label, layers, image = picture
     image[40:80, 30:36] = WHITE

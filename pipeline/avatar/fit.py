@@ -16,6 +16,7 @@ from pipeline.avatar.lessons import take_lessons
 from pipeline.avatar.model import Avatar
 from pipeline.avatar.optimise import Fields, GaussianStage
 from pipeline.avatar.refine import Refined, Show, refine
+from pipeline.avatar.rim import calmed
 from pipeline.avatar.settle import settled
 from pipeline.avatar.shading import GUESSED, light_of_face
 from pipeline.avatar.stray import SkinSplats, black_rim, skin_splats, tamed
@@ -102,7 +103,9 @@ def fit(
                              device=where)  # fmt: skip
 
     refined = refine(make, place, tell, show)
-    fields, samples = _clean_hands(refined.fields, samples, hands)
+    rgb = calmed(refined.fields.rgb.numpy(), samples, scene.camera, parts.label, scene.enlarged)
+    fields = dataclasses.replace(refined.fields, rgb=torch.from_numpy(rgb))
+    fields, samples = _clean_hands(fields, samples, hands)
     refined = dataclasses.replace(refined, fields=fields)
     tell("finishing", 0.0)
     avatar = _lighted(_assemble(observation, body, scene, samples, refined, config, labels, measure))

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import torch
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import LOOSE, OPAQUE, TIGHT, Samples
@@ -36,6 +37,16 @@ SOLID, AROUND, SLACK = 0.98, 0.01, 0.06
 the picture's height, and by how much in each channel they may differ."""
 MIXED, WIDEST = 1.2, 4
 """Width of the mixed pixels beside the border of a part in pixels of the photo, and at most in those of the picture."""
+TINTED = 3.5
+"""The same of pixels whose tint is mixed: JPEG and video keep one for four pixels."""
+SHADES, ANY = (0.8, 1.15), (0.0, 50.0)
+"""Brightness of the rim of an arm, relative to what is further inside: shading, but no shadow and no halo."""
+CALMING, BORDER = 2.5, 6.0
+"""Splats per pixel of the photo that share what they learnt at a border, and its width in pixels."""
+WIDE = 28.0
+"""Pixels, at 1024 rows, to the middle of a part from which on its rim may be smoothed; narrower ones are but rim."""
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in brightness (ITU-R BT.601, as in JPEG)."""
 
 
 def match_matte(samples: Samples, camera: Camera, alpha: Array) -> Samples:
@@ -64,8 +75,9 @@ def part_colors(foreground: Array, alpha: Array, label: Array, hidden: Array, en
     """Colours (H, W, 3) in which the body beside what an arm covers is not mixed with the arm.
 
     In a photo that is much enlarged, neither are arms with what is beside them: their halo would show as a bright line
-    along an arm that turns. Where the matte is off, un-mixed arms have colours that nothing has (purple skin before
-    leaves); so they stay among those of the arm's opaque pixels near by.
+    along an arm that turns. The rim of an arm, and of everything in an enlarged photo, has the tint of what is further
+    inside, because pictures keep less of tint than of brightness. Where the matte is off, un-mixed arms have colours
+    that nothing has (purple skin before leaves); so they stay among those of the arm's opaque pixels near by.
 
     Args:
         foreground: (H, W, 3). alpha: (H, W). label: (H, W) part groups, -1 outside the person. hidden: (H, W) bool,
@@ -78,7 +90,33 @@ def part_colors(foreground: Array, alpha: Array, label: Array, hidden: Array, en
     for arm in arms:
         out = _at_home(out, arm, alpha)
         out = _from_inside(out, arm, ~arm, width) if enlarged > SOFT else out
-    return out
+        out = _inner_tint(out, arm, TINTED * enlarged, SHADES if is_wide(arm) else ANY)
+    return _inner_tint(out, label == geo.BODY, TINTED * enlarged, ANY) if enlarged > SOFT else out
+
+
+def _inner_tint(colours: Array, mine: Array, width: float, shades: tuple[float, float]) -> Array:
+    """``mine`` (H, W) bool with the tint that it has further inside, and about its own brightness.
+
+    What is ``width`` pixels from the border keeps its own. Nearer to it, the neighbours count the more, the further
+    inside they are; so a thin finger has the tint of its middle.
+
+    Args:
+        shades: least and most brightness relative to the inner one.
+    """
+    if not mine.any():
+        return colours
+    inside = np.minimum(ndimage.distance_transform_edt(np.pad(mine, 1, mode="edge"))[1:-1, 1:-1] / width, 1)[..., None]
+    weight = np.where(mine[..., None], inside**4, 0) + 1e-9 * mine[..., None]
+    total, amount = (cv2.GaussianBlur(x, (0, 0), width) for x in (colours * weight, weight[..., 0]))
+    inner = total / np.maximum(amount, 1e-12)[..., None]
+    light, inner_light = (np.maximum(c @ LUMA, 0.02)[..., None] for c in (colours, inner))
+    tinted = np.clip(inner * np.clip(light / inner_light, *shades), 0, 1)
+    return np.where(mine[..., None], tinted + (colours - tinted) * inside, colours).astype(colours.dtype)
+
+
+def is_wide(part: Array) -> bool:
+    """Whether a part (H, W) bool is much wider than its rim."""
+    return bool(ndimage.distance_transform_edt(np.pad(part, 1, mode="edge")).max() > WIDE * len(part) / 1024)
 
 
 def _at_home(colours: Array, mine: Array, alpha: Array) -> Array:
@@ -101,6 +139,32 @@ def _from_inside(colours: Array, mine: Array, other: Array, width: int) -> Array
     gap, index = ndimage.distance_transform_edt(~pure, return_indices=True)
     mixed = mine & ~pure & (gap <= 2 * width)
     return np.where(mixed[..., None], colours[index[0], index[1]], colours)
+
+
+def calmed(rgb: Array, samples: Samples, camera: Camera, label: Array, enlarged: float) -> Array:
+    """Colours (N, 3) after a fit in which what the border of an arm has learnt is the mean over its neighbours.
+
+    Single splats there make up for half a pixel of their neighbours, by turns too bright and too dark, and would be
+    seen as a dotted line once the arm turns. In a much enlarged photo, that is so at every border.
+
+    Args:
+        rgb: (N, 3) learnt. samples: as they were before. camera: of the photo. label: (H, W) part groups.
+        enlarged: size of a pixel of the photo in pixels of the picture.
+    """
+    xy, _ = camera.project(samples.point)
+    row, col = (np.clip(xy[:, k].astype(int), 0, label.shape[1 - k] - 1) for k in (1, 0))
+    front, out = np.isin(samples.kind, (TIGHT, LOOSE)), rgb.copy()
+    count = round(CALMING * np.clip(enlarged, 1, WIDEST) ** 2)
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM, *((geo.BODY,) if enlarged > SOFT else ())):
+        mine = np.flatnonzero(front & (samples.group == group))
+        if not is_wide(label == group):
+            continue
+        inside = ndimage.distance_transform_edt(np.pad(label == group, 1, mode="edge"))[1:-1, 1:-1]
+        rim = mine[inside[row[mine], col[mine]] < BORDER]
+        if len(rim) and len(mine) >= count:
+            _, near = cKDTree(xy[mine]).query(xy[rim], k=[*range(1, count + 1)])
+            out[rim] = samples.rgb[rim] + (rgb - samples.rgb)[mine][near].mean(1)
+    return out.clip(0, 1).astype(np.float32)
 
 
 def covered(samples: Samples, point: Array, camera: Camera) -> Array:

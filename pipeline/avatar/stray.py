@@ -249,6 +249,7 @@ def _at_border(unlike: Array, arm: Array, skin: Array, unit: float) -> tuple[Arr
     Left out are small ones that are mostly surrounded by skin (nails), and those that reach far from it: there the
     hand's mesh is wrong, and would stand before what is given to the body.
     """
+    unlike, arm, skin = (np.pad(mask, 1) for mask in (unlike, arm, skin))  # the arm ends where the picture does
     pieces, count = ndimage.label(unlike, SQUARE)
     edge = ndimage.binary_dilation(unlike, SQUARE) & ~unlike
     near = ndimage.grey_dilation(pieces, size=3)
@@ -259,6 +260,7 @@ def _at_border(unlike: Array, arm: Array, skin: Array, unit: float) -> tuple[Arr
     enclosed = outer < ENCLOSED * (inner + outer)
     stray = (outer > 0) & ~(enclosed & (size < NAIL * skin.sum())) & ~far
     stray[0] = False
+    pieces = pieces[1:-1, 1:-1]
     return stray[pieces], (stray & enclosed)[pieces]
 
 
