@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.body import ARKIT_NAMES, load_body
+from pipeline.body import load_body
 from pipeline.perceive import targets as T
 from pipeline.perceive.eyes import BLINK, read_eyes, with_blinks
 from pipeline.perceive.flow import FlowAligner, cut_out
-from pipeline.perceive.lips import widest_jaw, with_lips
+from pipeline.perceive.lips import widest_jaw
 from pipeline.perceive.order import FAR, armless_faces, front_depth, sunken
 from pipeline.perceive.photo import FACE_HEIGHT, photo_camera, posed_vertices
 from pipeline.perceive.register import RegisterConfig, Registration
@@ -294,24 +294,6 @@ def test_lips_that_touch_shut_the_jaw():
     jaw = widest_jaw(faces, np.array([True, True, True, False]))
     assert jaw[0] == 0 and 0.35 < jaw[1] < 0.5 and jaw[2] == jaw[3] == 1
     assert widest_jaw(0.1 * faces, np.ones(4, bool)).min() == 1, "too small to be read"
-
-
-def test_mouth_is_no_further_open_than_its_lips(body):
-    """Against the photo: what its registration calls open while its lips touch, is shut there too."""
-    jaw = ARKIT_NAMES.index("jawOpen")
-    shut, wide = (dataclasses.replace(frame(0.0), face=face_points(0.0)) for _ in range(2))
-    for found, lower in ((shut, 240), (wide, 262)):
-        found.face[[10, 13, 14], :2] = (300, 100), (300, 240), (300, lower)
-    targets = build_targets([shut, wide, frame(None)], *SIZE)
-    arkit = np.zeros((3, 52), np.float32)
-    arkit[:, jaw] = 0.9
-    face = body.arkit_to_params(arkit)
-    registration = Registration({"arkit": arkit}, np.zeros(body.n_betas), face, np.zeros((3, T.N_POINTS, 2)))
-    photo = SimpleNamespace(detections=shut, arkit=0.1 * (np.arange(52) == jaw))
-    out = with_lips(registration, targets, body, photo)
-    assert out.state["arkit"][0, jaw] == pytest.approx(0.1, abs=1e-5)
-    assert 0.4 < out.state["arkit"][1, jaw] < 0.8 and out.state["arkit"][2, jaw] == pytest.approx(0.9)
-    assert np.abs(out.face["jaw_pose"][0]).max() < 0.2 * np.abs(face["jaw_pose"][0]).max()
 
 
 def open_eyes(frames: int) -> np.ndarray:

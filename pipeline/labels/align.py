@@ -23,7 +23,7 @@ from pipeline.labels.steady import steady_matte
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.eyes import with_blinks
 from pipeline.perceive.likeness import Likeness
-from pipeline.perceive.lips import with_lips
+from pipeline.perceive.mouth import with_mouth
 from pipeline.perceive.photo import crop_detections
 from pipeline.perceive.register import RegisterConfig, Stage
 from pipeline.perceive.track import ORDER_STEP, VIDEO_STAGES, chunks_of, register_chunks
@@ -228,7 +228,7 @@ def agree(
     registration: Registration, targets: Targets, camera: Camera, chunks: Sequence[tuple[int, int]],
     config: RegisterConfig, avatar: Avatar, photo: Observation, frames: Sequence[CutOut], progress: Progress,
 ) -> Registration:  # fmt: skip
-    """Move registered bodies until the drawn avatar and the frames agree; then shut the mouths and eyes that are shut.
+    """Move registered bodies until the drawn avatar and the frames agree; then mouths and eyes each by themselves.
 
     Args:
         registration: F bodies with the photo's shape. targets: their detections. camera: of the crops.
@@ -246,7 +246,8 @@ def agree(
             targets, avatar.body, camera, config, registration.betas, chunks,
             lambda share, k=k: progress(f"alignment {k + 1}", share), registration, seen, likeness,
         )  # fmt: skip
-    return with_blinks(with_lips(registration, targets, avatar.body, photo), targets, avatar.body, photo)
+    registration = with_mouth(registration, targets, camera, likeness, avatar.body)
+    return with_blinks(registration, targets, avatar.body, photo)
 
 
 def cut_outs(video: VideoDetections, window: CropWindow, photo: Observation, progress: Progress) -> list[CutOut]:

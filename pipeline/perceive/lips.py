@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.body import ARKIT_NAMES, BodyModel
+from pipeline.body import ARKIT_NAMES
 from pipeline.perceive import targets as T
-from pipeline.perceive.register import Registration
 from pipeline.perceive.targets import Targets
-from pipeline.types import Array, Observation
+from pipeline.types import Array
 
 JAW_OPEN = ARKIT_NAMES.index("jawOpen")
 
@@ -38,16 +37,7 @@ def widest_jaw(faces: Array, seen: Array) -> Array:
     return np.where(seen & (height > MIN_PIXELS), np.clip((gap - SHUT) / WIDE, 0.0, 1.0), 1.0)
 
 
-def jaw_left(arkit: Array, targets: Targets, more: float = 0.0) -> Array:
-    """(F,) share of the open jaw in ``arkit`` (F, 52) that the lips of the face mesh allow, 0..1; ``more``: on top."""
-    widest = more + widest_jaw(targets.points[:, T.FACE].numpy(), targets.has_face.numpy())
+def jaw_left(arkit: Array, targets: Targets) -> Array:
+    """(F,) share of the open jaw in ``arkit`` (F, 52) that the lips of the face mesh allow, 0..1."""
+    widest = widest_jaw(targets.points[:, T.FACE].numpy(), targets.has_face.numpy())
     return np.minimum(1.0, widest / np.maximum(arkit[:, JAW_OPEN], 1e-6)).astype(np.float32)
-
-
-def with_lips(registration: Registration, targets: Targets, body: BodyModel, photo: Observation) -> Registration:
-    """The same bodies with mouths no further open than their lips are, compared with the lips of the photo."""
-    seen = photo.detections.face
-    own = 0.0 if seen is None else float(widest_jaw(seen[None, :, :2], np.ones(1, bool))[0])
-    arkit = np.array(registration.state["arkit"])
-    arkit[:, JAW_OPEN] *= jaw_left(arkit, targets, max(0.0, float(photo.arkit[JAW_OPEN]) - own))
-    return registration.acting(arkit, body)
