@@ -11,7 +11,7 @@ import torch
 from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
 from pipeline.perceive.likeness import Likeness
-from pipeline.perceive.mouth import MOUTH, with_mouth
+from pipeline.perceive.mouth import MOUTH, with_mouth, with_own_mouth
 from pipeline.perceive.photo import photo_camera
 from pipeline.perceive.register import LandmarkModel, RegisterConfig, Registration, project
 from pipeline.perceive.targets import build_targets
@@ -117,3 +117,30 @@ def test_a_face_that_is_not_seen_keeps_its_mouth(body, person):
     out = with_mouth(registered(body, np.stack([given, OWN])), targets, camera, likeness, body)
     np.testing.assert_array_equal(out.state["arkit"][0], given)
     assert abs(out.state["arkit"][1] - given).max() < 0.1
+
+
+def test_without_a_photo_the_shape_of_a_mouth_is_no_frown(body, person):
+    """Somebody whose mouth is wider and hangs at its corners talks; nobody sees them in two frames."""
+    camera, _, see = person
+    talk = [acting(jawOpen=max(0.0, 0.7 * np.sin(0.9 * k)), mouthPucker=0.8 * (k % 7 == 3)) for k in range(30)]
+    found = [see(a) for a in talk]
+    for one in found:
+        middle = one.face[list(T.LIPS), 0].mean()
+        aside = (one.face[list(T.LIPS), 0] - middle) / 40
+        one.face[list(T.LIPS), 0] += 5 * aside
+        one.face[list(T.LIPS), 1] += 4 * aside**2
+    found[10] = found[11] = dataclasses.replace(found[10], face=None)
+    targets = build_targets(found, *SIZE)
+    biased = np.stack(talk) * 0.5 + acting(mouthFrownLeft=0.3, mouthFrownRight=0.3, mouthStretchLeft=0.4)
+    out = with_own_mouth(registered(body, biased.astype(np.float32)), targets, camera, body).state["arkit"]
+    names = ("mouthFrownLeft", "mouthFrownRight", "mouthStretchLeft", "mouthRollUpper")
+    assert np.median(out, 0)[[ARKIT_NAMES.index(n) for n in names]].max() < 0.1
+    seen = np.setdiff1d(np.arange(30), (10, 11))
+    for name in ("jawOpen", "mouthPucker"):
+        k = ARKIT_NAMES.index(name)
+        assert np.corrcoef(out[seen, k], np.stack(talk)[seen, k])[0, 1] > 0.9, name
+    np.testing.assert_array_equal(out[10], out[11])
+    assert out[10, list(MOUTH)].max() < 0.5, "at rest"
+    few = build_targets(found[:5], *SIZE)
+    short = registered(body, biased[:5].astype(np.float32))
+    np.testing.assert_array_equal(with_own_mouth(short, few, camera, body).state["arkit"], short.state["arkit"])

@@ -21,6 +21,7 @@ from pipeline.perceive.initial import bend_legs, initial_state
 from pipeline.perceive.likeness import Likeness
 from pipeline.perceive.lips import JAW_OPEN, jaw_left
 from pipeline.perceive.matte import Matter
+from pipeline.perceive.mouth import with_own_mouth
 from pipeline.perceive.people import count_people
 from pipeline.perceive.photo import crop_detections, person_height_pixels, photo_camera
 from pipeline.perceive.reach import reach_for_hands
@@ -352,6 +353,8 @@ def track_video(
                 targets, body, camera, config, betas, chunks,
                 lambda share, k=k: tell(f"alignment {k + 1}", share), registration, anchors, likeness,
             )  # fmt: skip
+    if reference is None:
+        registration = with_own_mouth(registration, targets, camera, body)
     errors = part_errors(registration, targets, person_height_pixels(body, registration, camera))
     with np.errstate(all="ignore"):
         means = {k: round(float(np.nanmean(v)), 3) for k, v in errors.items() if not np.isnan(v).all()}
