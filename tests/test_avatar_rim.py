@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.attach import SURFACE, TIGHT, Samples
+from pipeline.avatar.attach import SURFACE, TIGHT, Samples, inner_pixels
 from pipeline.avatar.optimise import SOLID, SOLID_ARM, solid_pixels
 from pipeline.avatar.rim import LUMA, SOFT, WIDE, calmed, covered, match_matte, part_colors
 from pipeline.types import Camera
@@ -144,3 +144,13 @@ def test_a_border_that_learnt_bright_and_dark_by_turns_is_even(camera, enlarged)
     wild = np.abs(out - samples.rgb - 0.05)[inside < 4]
     assert wild.mean() < (0.06 if enlarged == 1 else 0.03)
     assert np.abs((out - samples.rgb)[inside < 4].mean() - 0.05) < 0.01, "the mean is what it was"
+
+
+def test_specks_of_an_undecided_matte_are_left_out_and_strands_of_hair_stay():
+    alpha = np.zeros((60, 60), np.float32)
+    alpha[20:, 10:50] = 1.0
+    alpha[10, 12:48:3] = 0.55
+    mask = alpha > 0.5
+    cloth, hair = (inner_pixels(mask, alpha, np.full(mask.shape, hairy)) for hairy in (False, True))
+    assert not cloth[:20].any() and hair[10, 12:48:3].all()
+    np.testing.assert_array_equal(cloth[20:], mask[20:])

@@ -10,7 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.arms import HAND, arm_segments
+from pipeline.avatar.arms import HAND, arm_segments, nearest_fill
 from pipeline.avatar.hair import head_share
 from pipeline.avatar.parts import Parts
 from pipeline.config import FitConfig
@@ -99,11 +99,13 @@ def photo_samples(
         alpha: (H, W) matte.
         unfolding: (F,) bool, triangles that get no photo-aligned Gaussians because they would be torn apart.
     """
-    attached = attach_pixels(parts, inner_pixels(parts.label >= 0, alpha), parts.label)
+    thin = (parts.label != geo.BODY) | parts.long_hair | about_head(body, parts)
+    inner = inner_pixels(parts.label >= 0, alpha, thin)
+    attached = attach_pixels(parts, inner, parts.label)
     attached = limit_slope(chin_to_head(body, attached, parts.label), parts.label, camera)
     attached = replace(attached, valid=attached.valid & ~unfolding[np.maximum(attached.face, 0)])
     attached = replace(attached, valid=attached.valid & ~frayed_arms(body, vertices, camera, attached, parts, alpha))
-    sizes = merge_flat(rgb, parts, attached, config.max_pixels)
+    sizes = merge_flat(rgb, parts, attached, config.max_pixels, alpha > OPAQUE)
     kind = np.where(parts.loose, LOOSE, TIGHT).astype(np.int8)
     on = on_head(body, np.where((parts.label == geo.BODY) & ~parts.loose, attached.face, -1))
     by_head = head_share(parts.long_hair, on, attached.depth, camera)
@@ -132,12 +134,19 @@ def frayed_arms(
     return arm & np.where(parts.loose, alpha < FAINT, (facing < STEEP) & ~held)
 
 
-def inner_pixels(mask: Array, alpha: Array, solid: float = 0.8) -> Array:
+def inner_pixels(mask: Array, alpha: Array, thin: Array, solid: float = 0.8) -> Array:
     """The mask (H, W) without the half-transparent part of its outermost ring, which the blur of the splats inside
-    covers; solid pixels and thin strands stay."""
+    covers; solid pixels stay, and strands where something may be ``thin`` (H, W) bool (hair, fingers): elsewhere they
+    are specks of a matte that cannot make up its mind."""
     inner = ndimage.binary_erosion(mask, border_value=1)
     strands = mask & ~ndimage.binary_opening(mask, np.ones((3, 3), bool))
-    return inner | strands | (mask & (alpha > solid))
+    return inner | (strands & thin) | (mask & (alpha > solid))
+
+
+def about_head(body: BodyModel, parts: Parts) -> Array:
+    """Pixels (H, W) bool whose nearest part of the body is the head."""
+    face = parts.layers[geo.BODY].face
+    return on_head(body, nearest_fill(face, face >= 0))
 
 
 def hidden_samples(
@@ -240,8 +249,8 @@ def limit_slope(found: PixelMap, label: Array, camera: Camera, rounds: int = 10)
     return replace(found, depth=depth.astype(np.float32))
 
 
-def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int) -> Array:
-    """Choose 2x2 blocks that one Gaussian can stand for.
+def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int, opaque: Array) -> Array:
+    """Choose 2x2 blocks that one Gaussian can stand for; at the rim, where not all is ``opaque`` (H, W) bool, none.
 
     Returns:
         (H, W) int8: 1 or 2 at the top-left pixel of each Gaussian, 0 elsewhere.
@@ -250,7 +259,7 @@ def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int) -> Arr
     for channel in range(3):
         c = rgb[..., channel]
         spread = np.maximum(spread, ndimage.maximum_filter(c, 4) - ndimage.minimum_filter(c, 4))
-    block = _all_blocks(attached.valid & ~parts.loose)
+    block = _all_blocks(attached.valid & ~parts.loose & opaque)
     h2, w2 = block.shape
 
     def span(image: Array) -> Array:
