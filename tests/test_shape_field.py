@@ -55,3 +55,15 @@ def test_footage_of_a_wider_body_widens_mesh_and_gaussians_alike():
     carried = (taught.dT[taught.corners] * taught.bary[..., None]).sum(1) - taught.dX
     before = (still.dT[still.corners] * still.bary[..., None]).sum(1) - still.dX
     assert float((carried - before).abs().mean()) < 0.2 * float((taught.dX - still.dX).abs().mean())
+
+
+def test_the_front_keeps_its_depth():
+    side = 6
+    front = np.arange(side * side) < 18
+    field = ShapeField(grid(side), side * side, front=front)
+    with torch.no_grad():
+        field.raw += 0.01
+    offsets = field().detach().numpy()
+    np.testing.assert_array_equal(offsets[front, 2], 0)
+    np.testing.assert_allclose(offsets[:, :2], 0.01, atol=1e-6)
+    np.testing.assert_allclose(offsets[~front, 2], 0.01, atol=1e-6)

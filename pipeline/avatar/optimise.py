@@ -215,7 +215,8 @@ class GaussianStage:
             self.fields.rgb.register_hook(lambda gradient: gradient * self.free)
         self.label_views: dict[int, tuple[View, Posing]] = {}
         filmed = any(label.filmed for label in self.labels)
-        self.shape = ShapeField(np.asarray(body.faces), len(dT), self.device) if filmed else None
+        trunk = geo.region(body, "torso")
+        self.shape = ShapeField(np.asarray(body.faces), len(dT), self.device, trunk) if filmed else None
         self.turn = np.random.default_rng(config.seed).permutation(len(self.labels))
         self._prepare_mesh()
 
