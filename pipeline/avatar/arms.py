@@ -14,6 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
+from pipeline.pixels import distance_to, nearest_of
 
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
@@ -33,8 +34,8 @@ def nearest_fill(values: Array, known: Array) -> Array:
     """Give every pixel the value (H, W, ...) of the nearest known one."""
     if not known.any():
         return values
-    index = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return values[index[0], index[1]]
+    _, rows, cols = nearest_of(known)
+    return values[rows, cols]
 
 
 def flood_arms(
@@ -54,15 +55,15 @@ def flood_arms(
     import cv2
 
     jump = _jumps(label, on_mesh, layers)
-    near_jump = ndimage.distance_transform_edt(~jump) <= radius if jump.any() else np.zeros_like(jump)
+    near_jump = distance_to(jump) <= radius if jump.any() else np.zeros_like(jump)
     seeds = np.zeros(label.shape, np.int32)
     for group in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
         inside = (label == group) & on_mesh
-        thick = ndimage.distance_transform_edt(inside)
+        thick = distance_to(~inside)
         local = ndimage.grey_dilation(thick, size=(int(2 * radius) | 1,) * 2)
         core = inside & (~near_jump | (thick > np.minimum(radius, 0.55 * local)))
         seeds[core & person] = group + 1
-    far = ndimage.distance_transform_edt(~on_mesh) > 3 * radius
+    far = distance_to(on_mesh) > 3 * radius
     seeds[far & person] = label[far & person] + 1
     seeds[~person] = 9
     flooded = cv2.watershed(lab_image(image, 1.0), seeds.copy())
@@ -145,7 +146,7 @@ def recolor_arms(
             reach = radius * (1.8 if segment == HAND else 1.0)
             cuff = None
             if segment == HAND and (shown == FOREARM).sum() >= 40:
-                cuff = ndimage.distance_transform_edt(shown != FOREARM) <= CUFF * radius
+                cuff = distance_to(shown == FOREARM) <= CUFF * radius
             _recolor(out, doubt, lab, person, mask, group, face, segment == HAND, reach, cuff)
         far_from_skin(out, person, shown, group, 1.8 * radius)
     return out, doubt
@@ -159,9 +160,9 @@ def far_from_skin(out: Array, person: Array, shown: Array, group: int, reach: fl
     """
     if not (shown >= 0).any():
         return
-    gap, index = ndimage.distance_transform_edt(shown < 0, return_indices=True)
-    by_hand = shown[index[0], index[1]] == HAND
-    to_body = ndimage.distance_transform_edt(~(person & (out == geo.BODY)))
+    gap, rows, cols = nearest_of(shown >= 0)
+    by_hand = shown[rows, cols] == HAND
+    to_body = distance_to(person & (out == geo.BODY))
     out[person & (out == group) & by_hand & (gap > reach) & (to_body < 1.5 * gap)] = geo.BODY
 
 
@@ -176,8 +177,8 @@ def _recolor(
     window = (slice(max(rows.min() - pad, 0), rows.max() + pad), slice(max(cols.min() - pad, 0), cols.max() + pad))
     mine, here, seen = mask[window], out[window], person[window]
     colours = lab[window]
-    outside = ndimage.distance_transform_edt(~mine)
-    inside = ndimage.distance_transform_edt(mine)
+    outside = distance_to(mine)
+    inside = distance_to(~mine)
     core = mine & (here == group) & (inside > min(reach, 0.4 * inside.max()))
     around = (here == geo.BODY) & seen & (outside > reach)
     if core.sum() < 30 or around.sum() < 60:
@@ -193,7 +194,7 @@ def _recolor(
     if cuff is not None:
         evidence = np.where(cuff[window], np.maximum(evidence, 0), evidence)
     arm = here == group
-    edge = ndimage.distance_transform_edt(arm) - ndimage.distance_transform_edt(~arm)
+    edge = distance_to(~arm) - distance_to(arm)
     position = np.clip(edge / reach, -1, 1) + np.where(mine, 0.3, -0.3)
     score = guided_filter(colours[..., 0].astype(np.float32) / 255, evidence + position, 3, 4e-4)
     band = seen & (outside <= reach) & (inside <= np.maximum(reach, 0.6 * inside.max()))

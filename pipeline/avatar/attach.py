@@ -14,6 +14,7 @@ from pipeline.avatar.arms import HAND, arm_segments, nearest_fill
 from pipeline.avatar.hair import head_share
 from pipeline.avatar.parts import Parts
 from pipeline.config import FitConfig
+from pipeline.pixels import nearest_of
 from pipeline.types import Camera
 
 if TYPE_CHECKING:
@@ -177,8 +178,8 @@ def attach_pixels(parts: Parts, where: Array, label: Array) -> PixelMap:
             continue
         trusted = known & (parts.label == group) if (known & (parts.label == group)).any() else known
         source = known if group != geo.BODY else trusted | (known & mine)
-        index = ndimage.distance_transform_edt(~(source), return_distances=False, return_indices=True)
-        rows, cols = index[0][mine], index[1][mine]
+        _, row, col = nearest_of(source)
+        rows, cols = row[mine], col[mine]
         face[mine], bary[mine], depth[mine] = hits.face[rows, cols], hits.bary[rows, cols], hits.depth[rows, cols]
     return PixelMap(face, bary, depth, face >= 0)
 
@@ -216,17 +217,17 @@ def chin_to_head(body: BodyModel, found: PixelMap, label: Array) -> PixelMap:
     head = trunk & on_head(body, found.face)
     if not head.any():
         return found
-    gap, index = ndimage.distance_transform_edt(~head, return_indices=True)
+    gap, rows, cols = nearest_of(head)
     near = trunk & ~head & (gap <= RIM * len(label) / 1024)
-    return give_to(found, near & (found.depth[index[0], index[1]] < found.depth - JUMP), head)
+    return give_to(found, near & (found.depth[rows, cols] < found.depth - JUMP), head)
 
 
 def give_to(found: PixelMap, take: Array, source: Array) -> PixelMap:
     """Pixels ``take`` (H, W) bool get the surface of their nearest pixel in ``source`` (H, W) bool."""
     if not take.any() or not source.any():
         return found
-    index = ndimage.distance_transform_edt(~source, return_distances=False, return_indices=True)
-    row, col = index[0][take], index[1][take]
+    _, rows, cols = nearest_of(source)
+    row, col = rows[take], cols[take]
     face, bary, depth = found.face.copy(), found.bary.copy(), found.depth.copy()
     face[take], bary[take], depth[take] = face[row, col], bary[row, col], depth[row, col]
     return PixelMap(face, bary, depth, found.valid)

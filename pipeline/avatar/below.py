@@ -16,6 +16,7 @@ from pipeline.avatar import attach
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import nearest_fill
 from pipeline.avatar.parts import Parts
+from pipeline.pixels import distance_to, nearest_of, pieces_of
 from pipeline.types import Camera
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ def beside_trunk(parts: Parts, person: Array, reach: float) -> Array:
     arms = person & ((parts.label < 0) | np.isin(parts.label, (geo.LEFT_ARM, geo.RIGHT_ARM))) & ~parts.hidden
     over = arms & (parts.layers[geo.BODY].face >= 0)
     body = parts.label == geo.BODY
-    away = over & (ndimage.distance_transform_edt(~(body | parts.hidden)) > reach)
-    pieces, _ = ndimage.label(over)
+    away = over & (distance_to(body | parts.hidden) > reach)
+    pieces, _ = pieces_of(over, corners=False)
     unknown = np.zeros_like(over)
     for number in np.unique(pieces[away]):
         mine = pieces == number
@@ -139,10 +140,10 @@ def clamp_to_photo(camera: Camera, label: Array, point: Array, group: Array, dep
     for g in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
         if not (label == g).any():
             continue
-        gap, index = ndimage.distance_transform_edt(label != g, return_indices=True)
+        gap, rows, cols = nearest_of(label == g)
         stray = np.flatnonzero(shows & (group == g) & (gap[row, col] > 0.5) & (gap[row, col] < reach))
-        near = index[:, row[stray], col[stray]]
-        out[stray] = geo.unproject(camera, near[1] + 0.5, near[0] + 0.5, z[stray])
+        x, y = (near[row[stray], col[stray]] + 0.5 for near in (cols, rows))
+        out[stray] = geo.unproject(camera, x, y, z[stray])
     return out
 
 
@@ -161,7 +162,7 @@ def keep_inside(
     """
     h, w = mask.shape
     padded = np.pad(mask, 2, mode="edge")
-    signed = (ndimage.distance_transform_edt(padded) - ndimage.distance_transform_edt(~padded))[2:-2, 2:-2]
+    signed = (distance_to(~padded) - distance_to(padded))[2:-2, 2:-2]
     smooth = ndimage.gaussian_filter(signed, 1.0)
     down, right = np.gradient(smooth)
     point, scale = point.copy(), scale.copy()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from scipy import ndimage
 
+from pipeline.pixels import pieces_of
 from pipeline.types import Camera
 
 if TYPE_CHECKING:
@@ -88,9 +89,8 @@ def sample_image(image: Array, x: Array, y: Array) -> Array:
 
 def pieces_at(mask: Array, other: Array) -> Array:
     """The connected pieces of ``mask`` (H, W) bool that touch or overlap ``other`` (H, W) bool."""
-    square = np.ones((3, 3), bool)
-    pieces, _ = ndimage.label(mask, square)
-    return mask & np.isin(pieces, np.unique(pieces[ndimage.binary_dilation(other, square)]))
+    pieces, _ = pieces_of(mask)
+    return mask & np.isin(pieces, np.unique(pieces[ndimage.binary_dilation(other, np.ones((3, 3), bool))]))
 
 
 def carried(mask: Array, mesh: Array) -> Array:
@@ -112,7 +112,8 @@ def graph_laplacian(edges: Array, n: int, weights: Array | float = 1.0) -> sp.cs
     w = np.broadcast_to(np.asarray(weights, np.float64), (len(edges),))
     i, j = edges[:, 0], edges[:, 1]
     W = sp.coo_matrix((np.r_[w, w], (np.r_[i, j], np.r_[j, i])), shape=(n, n)).tocsr()
-    return (sp.diags(np.asarray(W.sum(1)).ravel()) - W).tocsr()
+    out: Any = (sp.diags(np.asarray(W.sum(1)).ravel()) - W).tocsr()
+    return out
 
 
 def knn_edges(points: Array, k: int) -> Array:

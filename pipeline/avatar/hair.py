@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import color_bins, color_histogram, guided_filter, lab_image
+from pipeline.pixels import distance_to
 
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
@@ -78,7 +79,7 @@ def head_share(hair: Array, on_head: Array, depth: Array, camera: Camera) -> Arr
     """
     if not (hair & ~on_head).any() or not on_head.any():
         return np.zeros(hair.shape, np.float32)
-    away = ndimage.distance_transform_edt(~on_head) * depth / camera.K[0, 0]
+    away = distance_to(on_head) * depth / camera.K[0, 0]
     return np.where(hair & ~on_head, np.clip(1 - away / HANGS, 0, 1), 0).astype(np.float32)
 
 

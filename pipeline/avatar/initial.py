@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from pipeline.avatar import attach, features, model, surface
 from pipeline.avatar import geometry as geo
@@ -26,6 +25,7 @@ from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import emerge, tuck, unseen_faces
 from pipeline.config import FitConfig
 from pipeline.perceive.background import matched
+from pipeline.pixels import depth_within, distance_to
 from pipeline.types import BodyParams, Camera, Detections, Observation
 
 if TYPE_CHECKING:
@@ -220,10 +220,9 @@ def safe_pixels(body: BodyModel, scene: Scene, parts: Parts, margin: float = 8.0
     head over neck and shoulders (``beside``), where a slightly wrong mesh takes its colour from the wrong side.
     """
     unit = len(scene.alpha) / 1024
-    solid = np.pad(scene.alpha > 0.9, 1, mode="edge")
-    inside = (ndimage.distance_transform_edt(solid) > margin * unit)[1:-1, 1:-1]
+    inside = depth_within(scene.alpha > 0.9) > margin * unit
     contour = attach.head_contour(body, parts.layers[geo.BODY])
-    return inside & (ndimage.distance_transform_edt(~contour) > beside * unit) if contour.any() else inside
+    return inside & (distance_to(contour) > beside * unit) if contour.any() else inside
 
 
 def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: Parts, scene: Scene) -> Completion:
@@ -256,7 +255,7 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     border = 2 * round(0.5 * BORDER * unit) + 1
     for region in (head, ~head):
         mine = hole & region
-        near = source & region & (ndimage.distance_transform_edt(~mine) < NEARBY * unit)
+        near = source & region & (distance_to(mine) < NEARBY * unit)
         enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
         painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
         painted = matched(painted, mine, source & region, border, MATCH)

@@ -10,6 +10,8 @@ import numpy as np
 from numba import njit
 from scipy import ndimage
 
+from pipeline.pixels import distance_to
+
 Array = np.ndarray
 
 RADIUS = 3
@@ -110,7 +112,7 @@ def _patch_centres(source: Array) -> Array:
 
 def _confidence(hole: Array, source: Array) -> Array:
     """Weight of a patch in the vote: high near what is known, next to the hole or not."""
-    depth = ndimage.distance_transform_edt(~source)
+    depth = distance_to(source)
     depth -= depth[hole].min() - 1
     return (1.3 ** (-np.clip(depth, 0, 40))).astype(np.float32)
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import lab_image
+from pipeline.pixels import distance_to, nearest_of, pieces_of
 
 Array = np.ndarray
 
@@ -38,13 +39,13 @@ def leaked(label: Array, image: Array, valid: Array) -> Array:
     """
     unit = len(label) / 1024
     lab = lab_image(image, 1.0).astype(np.float32)
-    gap, index = ndimage.distance_transform_edt(label >= 0, return_indices=True)
+    gap, row, col = nearest_of(label < 0)
     step = max(ACROSS * unit, 2.0)
-    outside = ndimage.distance_transform_edt(label < 0)[index[0], index[1]]  # of the nearest pixel beyond the outline
+    outside = distance_to(label >= 0)[row, col]  # of the nearest pixel beyond the outline
     rows, cols = np.indices(label.shape)
     beyond = [
         np.clip(np.rint(near + (near - here) / np.maximum(gap, 1) * step), 0, size - 1).astype(int)
-        for near, here, size in zip(index, (rows, cols), label.shape, strict=True)
+        for near, here, size in zip((row, col), (rows, cols), label.shape, strict=True)
     ]
     same = np.linalg.norm(lab[tuple(beyond)] - lab, axis=-1) < ALIKE
     rim = (gap > 0) & (gap <= step) & (outside > 0) & valid[tuple(beyond)]
@@ -53,7 +54,7 @@ def leaked(label: Array, image: Array, valid: Array) -> Array:
         arm = label == group
         if arm.sum() < 4 * SMALLEST * unit**2:
             continue
-        pieces, count = ndimage.label(rare(lab, arm))
+        pieces, count = pieces_of(rare(lab, arm), corners=False)
         for piece in range(1, count + 1):
             mine = pieces == piece
             edge = mine & rim

@@ -28,6 +28,7 @@ from pipeline.avatar.hair import hair_pixels
 from pipeline.avatar.leaks import leaked
 from pipeline.avatar.stray import thick, without_strays
 from pipeline.config import FitConfig
+from pipeline.pixels import distance_to, nearest_of, pieces_of
 from pipeline.types import Camera, Detections
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def without_specks(label: Array, on_mesh: Array) -> Array:
     loose = body & ~held
     if not (loose.any() and held.any() and arms.any()):
         return label
-    to_arm, to_body = (ndimage.distance_transform_edt(~mask) for mask in (arms, held))
+    to_arm, to_body = (distance_to(mask) for mask in (arms, held))
     return np.where(loose & ~geo.pieces_at(loose, loose & (to_body < to_arm)), -1, label).astype(np.int8)
 
 
@@ -155,7 +156,7 @@ def without_scraps(body: BodyModel, label: Array, layers: dict[int, geo.Hits], u
         if not (face >= 0).any() or not mine.any():
             continue
         off = mine & (face < 0) & (segments[nearest_fill(face, face >= 0)] == HAND)
-        far = off & (ndimage.distance_transform_edt(face < 0) > SCRAP * unit)
+        far = off & (distance_to(face >= 0) > SCRAP * unit)
         out[far & ~geo.pieces_at(off, thick(off, 2 * unit))] = -1
     return out
 
@@ -165,8 +166,8 @@ def lay_before(layers: dict[int, geo.Hits], leak: Array, gap: float = 0.01) -> g
     hits = layers[geo.BODY]
     if not leak.any() or not (hits.face >= 0).any():
         return hits
-    index = ndimage.distance_transform_edt(hits.face < 0, return_distances=False, return_indices=True)
-    face, bary, depth = (values[index[0], index[1]] for values in (hits.face, hits.bary, hits.depth))
+    _, rows, cols = nearest_of(hits.face >= 0)
+    face, bary, depth = (values[rows, cols] for values in (hits.face, hits.bary, hits.depth))
     for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
         arm = layers[group]
         depth = np.where(arm.face >= 0, np.minimum(depth, arm.depth - gap), depth)
@@ -195,7 +196,7 @@ def behind_arms(label: Array, on_mesh: Array, unit: float) -> Array:
     square = ndimage.generate_binary_structure(2, 2)
     steps = max(round(BESIDE * unit), 1)
     near = ndimage.binary_dilation(body, square, iterations=steps, mask=body | arm)
-    close = near & (ndimage.distance_transform_edt(~body) <= BESIDE * unit)
+    close = near & (distance_to(body) <= BESIDE * unit)
     reach = ACROSS * unit
     known = close | between(body, reach) | between(body.T, reach).T | dents(body, reach)
     behind = arm & ((on_mesh & known) | between(body, HAIR_GAP * unit))
@@ -206,8 +207,8 @@ def dents(mask: Array, radius: float) -> Array:
     """Pixels (H, W) bool that a disc of that radius, rolled around ``mask`` (H, W) bool, does not reach."""
     pad = int(radius) + 2
     padded = np.pad(mask, pad, mode="edge")
-    grown = ndimage.distance_transform_edt(~padded) <= radius
-    closed = ndimage.distance_transform_edt(grown) > radius
+    grown = distance_to(padded) <= radius
+    closed = distance_to(~grown) > radius
     return closed[pad:-pad, pad:-pad] & ~mask
 
 
@@ -275,7 +276,7 @@ def join_islands(label: Array, layers: dict[int, geo.Hits], smallest: int = 40) 
     """
     islands = np.zeros(label.shape, bool)
     for group in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
-        pieces, count = ndimage.label(label == group, np.ones((3, 3)))
+        pieces, count = pieces_of(label == group)
         if count < 2:
             continue
         size = np.bincount(pieces.ravel(), minlength=count + 1)
@@ -286,11 +287,11 @@ def join_islands(label: Array, layers: dict[int, geo.Hits], smallest: int = 40) 
     known = (label >= 0) & ~islands
     if not islands.any() or not known.any():
         return label
-    gap, index = ndimage.distance_transform_edt(~known, return_indices=True)
-    pieces, _ = ndimage.label(islands, np.ones((3, 3)))
+    gap, rows, cols = nearest_of(known)
+    pieces, _ = pieces_of(islands)
     touching = np.unique(pieces[islands & (gap < 3)])
     take = islands & np.isin(pieces, touching)
-    return np.where(take, label[index[0], index[1]], label).astype(np.int8)
+    return np.where(take, label[rows, cols], label).astype(np.int8)
 
 
 def label_face(label: Array, first: Array, detections: Detections | None) -> Array:
@@ -336,8 +337,8 @@ def smile_layer(body: BodyModel, vertices: Array, camera: Camera, hits: geo.Hits
     height = bottom[cols] - top[cols] + 1
     share = (rows - top[cols]) / np.maximum(height, 1)
     use = np.full(len(rows), np.median(height) < 0.22 * (np.ptp(cols) + 1)) | (share < 0.45)
-    index = ndimage.distance_transform_edt(teeth.face < 0, return_distances=False, return_indices=True)
-    target, source = (rows[use], cols[use]), (index[0][rows[use], cols[use]], index[1][rows[use], cols[use]])
+    _, row, col = nearest_of(teeth.face >= 0)
+    target, source = (rows[use], cols[use]), (row[rows[use], cols[use]], col[rows[use], cols[use]])
     face, bary, depth = hits.face.copy(), hits.bary.copy(), hits.depth.copy()
     face[target], bary[target] = teeth.face[source], teeth.bary[source]
     depth[target] = np.minimum(teeth.depth[source], hits.depth[target]) - 5e-4  # before tongue and lower teeth

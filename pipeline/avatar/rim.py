@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import LOOSE, OPAQUE, TIGHT, Samples
+from pipeline.pixels import depth_within, distance_to, nearest_of
 from pipeline.types import Camera
 
 Array = np.ndarray
@@ -40,11 +41,9 @@ MIXED, WIDEST = 1.2, 4
 TINTED = 3.5
 """The same of pixels whose tint is mixed: JPEG and video keep one for four pixels."""
 SHADES, ANY = (0.8, 1.15), (0.0, 50.0)
-"""Brightness of the rim of an arm, relative to what is further inside: shading, but no shadow and no halo."""
+"""Brightness of the rim of an arm, relative to what is further inside: shading, but in an enlarged photo no halo."""
 CALMING, BORDER = 2.5, 6.0
-"""Splats per pixel of the photo that share what they learnt at a border, and its width in pixels."""
-WIDE = 28.0
-"""Pixels, at 1024 rows, to the middle of a part from which on its rim may be smoothed; narrower ones are but rim."""
+"""Splats per pixel of an enlarged photo that share what they learnt at a border, and its width in pixels."""
 LUMA = np.array([0.299, 0.587, 0.114])
 """Weights of red, green and blue in brightness (ITU-R BT.601, as in JPEG)."""
 
@@ -90,7 +89,7 @@ def part_colors(foreground: Array, alpha: Array, label: Array, hidden: Array, en
     for arm in arms:
         out = _at_home(out, arm, alpha)
         out = _from_inside(out, arm, ~arm, width) if enlarged > SOFT else out
-        out = _inner_tint(out, arm, TINTED * enlarged, SHADES if is_wide(arm) else ANY)
+        out = _inner_tint(out, arm, TINTED * enlarged, SHADES if enlarged > SOFT else ANY)
     return _inner_tint(out, label == geo.BODY, TINTED * enlarged, ANY) if enlarged > SOFT else out
 
 
@@ -105,18 +104,13 @@ def _inner_tint(colours: Array, mine: Array, width: float, shades: tuple[float, 
     """
     if not mine.any():
         return colours
-    inside = np.minimum(ndimage.distance_transform_edt(np.pad(mine, 1, mode="edge"))[1:-1, 1:-1] / width, 1)[..., None]
+    inside = np.minimum(depth_within(mine) / width, 1)[..., None]
     weight = np.where(mine[..., None], inside**4, 0) + 1e-9 * mine[..., None]
     total, amount = (cv2.GaussianBlur(x, (0, 0), width) for x in (colours * weight, weight[..., 0]))
     inner = total / np.maximum(amount, 1e-12)[..., None]
     light, inner_light = (np.maximum(c @ LUMA, 0.02)[..., None] for c in (colours, inner))
     tinted = np.clip(inner * np.clip(light / inner_light, *shades), 0, 1)
     return np.where(mine[..., None], tinted + (colours - tinted) * inside, colours).astype(colours.dtype)
-
-
-def is_wide(part: Array) -> bool:
-    """Whether a part (H, W) bool is much wider than its rim."""
-    return bool(ndimage.distance_transform_edt(np.pad(part, 1, mode="edge")).max() > WIDE * len(part) / 1024)
 
 
 def _at_home(colours: Array, mine: Array, alpha: Array) -> Array:
@@ -133,33 +127,33 @@ def _from_inside(colours: Array, mine: Array, other: Array, width: int) -> Array
     there is none near by, because the part is thin, it keeps its own."""
     if not mine.any() or not other.any():
         return colours
-    pure = mine & (ndimage.distance_transform_edt(~other) > width)
+    pure = mine & (distance_to(other) > width)
     if not pure.any():
         return colours
-    gap, index = ndimage.distance_transform_edt(~pure, return_indices=True)
+    gap, rows, cols = nearest_of(pure)
     mixed = mine & ~pure & (gap <= 2 * width)
-    return np.where(mixed[..., None], colours[index[0], index[1]], colours)
+    return np.where(mixed[..., None], colours[rows, cols], colours)
 
 
 def calmed(rgb: Array, samples: Samples, camera: Camera, label: Array, enlarged: float) -> Array:
-    """Colours (N, 3) after a fit in which what the border of an arm has learnt is the mean over its neighbours.
+    """Colours (N, 3) after a fit; what the border of a part has learnt in an enlarged photo is the neighbours' mean.
 
-    Single splats there make up for half a pixel of their neighbours, by turns too bright and too dark, and would be
-    seen as a dotted line once the arm turns. In a much enlarged photo, that is so at every border.
+    Single splats there make up for what their neighbours cover too much or too little of, by turns too bright and too
+    dark, and would be seen as a dotted line once an arm turns. A sharp photo has detail there, which stays.
 
     Args:
         rgb: (N, 3) learnt. samples: as they were before. camera: of the photo. label: (H, W) part groups.
         enlarged: size of a pixel of the photo in pixels of the picture.
     """
+    if enlarged <= SOFT:
+        return rgb
     xy, _ = camera.project(samples.point)
     row, col = (np.clip(xy[:, k].astype(int), 0, label.shape[1 - k] - 1) for k in (1, 0))
     front, out = np.isin(samples.kind, (TIGHT, LOOSE)), rgb.copy()
-    count = round(CALMING * np.clip(enlarged, 1, WIDEST) ** 2)
-    for group in (geo.LEFT_ARM, geo.RIGHT_ARM, *((geo.BODY,) if enlarged > SOFT else ())):
+    count = round(CALMING * min(enlarged, WIDEST) ** 2)
+    for group in (geo.BODY, geo.LEFT_ARM, geo.RIGHT_ARM):
         mine = np.flatnonzero(front & (samples.group == group))
-        if not is_wide(label == group):
-            continue
-        inside = ndimage.distance_transform_edt(np.pad(label == group, 1, mode="edge"))[1:-1, 1:-1]
+        inside = depth_within(label == group)
         rim = mine[inside[row[mine], col[mine]] < BORDER]
         if len(rim) and len(mine) >= count:
             _, near = cKDTree(xy[mine]).query(xy[rim], k=[*range(1, count + 1)])

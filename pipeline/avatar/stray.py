@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import HAND, arm_segments, face_skin, nearest_fill
 from pipeline.avatar.completion import commonest
+from pipeline.pixels import distance_to, pieces_of
 
 if TYPE_CHECKING:
     from pipeline.avatar.attach import Samples
@@ -136,7 +137,7 @@ def bare_hands(body: BodyModel, label: Array, layers: dict[int, geo.Hits], image
         window = _around(shown == HAND, round(MARGIN * unit))
         shown, arm, colours = shown[window], label[window] == group, image[window]
         hand = arm & (nearest_fill(shown, shown >= 0) == HAND)
-        base = own_color(colours[hand & (ndimage.distance_transform_edt(arm) > INNER * unit)], face)
+        base = own_color(colours[hand & (distance_to(~arm) > INNER * unit)], face)
         if base is None:
             continue
         unlike = hand & ~like_skin(colours, base)
@@ -221,7 +222,7 @@ def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float)
         skin = like_skin(image, base)
         mine = (label == group) & skin
         rim = geo.pieces_at((label == geo.BODY) & skin, mine)
-        away = ndimage.distance_transform_edt(~mine)
+        away = distance_to(mine)
         rim &= ~thick(rim, width / (2 * TAIL)) | ~geo.pieces_at(rim, rim & (away > width))
         out[geo.pieces_at(rim & (away <= width), mine)] = group
     return out
@@ -236,7 +237,7 @@ def _like_beside(image: Array, body: Array) -> Array:
 
 def _crumbs(rest: Array, stray: Array, size: float) -> Array:
     """Pieces of ``rest`` (H, W) bool up to ``size`` pixels that hang on to the arm by nothing but strays."""
-    pieces, count = ndimage.label(rest)
+    pieces, count = pieces_of(rest, corners=False)
     touching = np.bincount(pieces[ndimage.binary_dilation(stray, SQUARE)], minlength=count + 1) > 0
     small = touching & (np.bincount(pieces.ravel(), minlength=count + 1) < size)
     small[0] = False
@@ -250,12 +251,12 @@ def _at_border(unlike: Array, arm: Array, skin: Array, unit: float) -> tuple[Arr
     hand's mesh is wrong, and would stand before what is given to the body.
     """
     unlike, arm, skin = (np.pad(mask, 1) for mask in (unlike, arm, skin))  # the arm ends where the picture does
-    pieces, count = ndimage.label(unlike, SQUARE)
+    pieces, count = pieces_of(unlike)
     edge = ndimage.binary_dilation(unlike, SQUARE) & ~unlike
     near = ndimage.grey_dilation(pieces, size=3)
     inner, outer = (np.bincount(near[edge & side], minlength=count + 1) for side in (skin, ~arm))
     size = np.bincount(pieces.ravel(), minlength=count + 1)
-    away = ndimage.distance_transform_edt(~skin) > FAR * unit
+    away = distance_to(skin) > FAR * unit
     far = np.bincount(pieces[away], minlength=count + 1) > 0
     enclosed = outer < ENCLOSED * (inner + outer)
     stray = (outer > 0) & ~(enclosed & (size < NAIL * skin.sum())) & ~far
@@ -297,9 +298,9 @@ def skin_splats(
         skin = (found.hand & like_skin(found.image, found.base)).astype(np.float32)
         among, here, inside = np.zeros((h, w), bool), np.zeros((h, w), bool), np.zeros((h, w))
         among[found.window] = ndimage.uniform_filter(skin, max(1, round(AROUND * h / 1024))) > AMONG
-        beside = ndimage.distance_transform_edt(skin == 0) > INNER * h / 1024
+        beside = distance_to(skin > 0) > INNER * h / 1024
         here[found.window] = found.hand & ~found.sleeve & ~beside
-        inside[found.window] = ndimage.distance_transform_edt(found.arm)
+        inside[found.window] = distance_to(~found.arm)
         mine = on_hand & (samples.group == group) & here[row, col]
         inner = surface | among[row, col]
         index = np.flatnonzero(mine & inner)

@@ -12,9 +12,10 @@ from __future__ import annotations
 import cv2
 import numba
 import numpy as np
-from scipy import ndimage, sparse
+from scipy import sparse
 from scipy.sparse import linalg
 
+from pipeline.pixels import distance_to
 from pipeline.types import Array
 
 SMALL_GAP = 0.004
@@ -170,11 +171,11 @@ def matched(
         return cv2.blur(image * weight[..., None], (2 * width + 1,) * 2) / np.maximum(share, 1e-3)
 
     shift = mean(source) - mean(hole)
-    rim = hole & (ndimage.distance_transform_edt(~source) <= width) & (np.abs(shift).max(-1) < unlike)
+    rim = hole & (distance_to(source) <= width) & (np.abs(shift).max(-1) < unlike)
     if not rim.any():
         return image
     inwards = spread(np.where(rim[..., None], shift, 0).astype(np.float32), rim)
-    inwards *= np.exp(-ndimage.distance_transform_edt(hole) / fade)[..., None]
+    inwards *= np.exp(-distance_to(~hole) / fade)[..., None]
     return np.where(hole[..., None], np.clip(image + inwards, 0, 1), image).astype(np.float32)
 
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from scipy import ndimage
 
 from pipeline.body import BodyModel
+from pipeline.pixels import nearest_of
 from pipeline.render import interpolate, rasterize_mesh
 from pipeline.types import Array, BodyParams, Camera
 
@@ -97,8 +97,8 @@ class FlowAligner:
             return frame, covered
         seen = _visible(carried[..., :2].reshape(-1, 2), carried[..., 2].ravel(), self.depth).reshape(covered.shape)
         shift = carried[..., :2] - np.stack([cols + 0.5, rows + 0.5], -1)
-        near = ndimage.distance_transform_edt(~covered, return_distances=False, return_indices=True)
-        shift, known = shift[near[0], near[1]], seen[near[0], near[1]]
+        _, row, col = nearest_of(covered)
+        shift, known = shift[row, col], seen[row, col]
         beside = cv2.GaussianBlur(shift, (0, 0), 4.0)
         shift = np.where(covered[..., None], shift, beside).astype(np.float32)
         warped = cv2.remap(

@@ -23,6 +23,7 @@ from pipeline.perceive.initial import initial_state
 from pipeline.perceive.order import armless_faces, front_depth, sunken
 from pipeline.perceive.points import PosedPoints
 from pipeline.perceive.targets import Targets
+from pipeline.pixels import distance_to
 from pipeline.types import Array, BodyParams, Camera
 
 if TYPE_CHECKING:
@@ -403,9 +404,7 @@ def _outside_distance(alpha: Array | None) -> Tensor | None:
     """Distance to the matte in pixels, 0 inside."""
     if alpha is None:
         return None
-    from scipy.ndimage import distance_transform_edt
-
-    return torch.from_numpy(distance_transform_edt(alpha < 0.5).astype(np.float32))
+    return torch.from_numpy(distance_to(alpha >= 0.5).astype(np.float32))
 
 
 def _finish(energy: Energy, state: dict[str, Tensor], betas: Tensor, camera: Camera) -> Registration:

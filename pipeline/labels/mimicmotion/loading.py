@@ -24,7 +24,7 @@ BASE_FILES = ("unet/config.json", "vae/config.json", "image_encoder/config.json"
 def empty_networks(unet_config: dict[str, Any]) -> dict[str, nn.Module]:
     """UNet and PoseNet without memory, by checkpoint prefix."""
     with torch.device("meta"):
-        unet = PoseGuidedUNet.from_config(unet_config)
+        unet: Any = PoseGuidedUNet.from_config(unet_config)
         pose_net = PoseNet(unet.config.block_out_channels[0])
     return {"unet": unet, "pose_net": pose_net}
 
