@@ -146,7 +146,7 @@ def check_key(key: Any) -> Any:
 class _Machine:
     """The stack machine. Each operation is one small method, found by its byte in ``OPERATIONS``."""
 
-    OPERATIONS: ClassVar[dict[int, Callable[[_Machine], None]]] = {}
+    OPERATIONS: ClassVar[dict[int, Callable[[_Machine], Any]]] = {}
 
     def __init__(self, data: memoryview, policy: Policy, limits: Limits, start: int) -> None:
         self.data, self.policy, self.limits, self.position = data, policy, limits, start
@@ -314,9 +314,9 @@ class _Machine:
         self.stack.append(self.policy.persistent(self.pop()))
 
 
-def _operations() -> dict[int, Callable[[_Machine], None]]:
+def _operations() -> dict[int, Callable[[_Machine], Any]]:
     push = lambda make: lambda m: m.stack.append(make())  # noqa: E731
-    table: dict[bytes, Callable[[_Machine], None]] = {
+    table: dict[bytes, Callable[[_Machine], Any]] = {
         b"\x80": lambda m: _check_protocol(m.number("B")),
         b"\x95": lambda m: _check_frame(m, m.number("Q")),
         b"(": push(lambda: _MARK),

@@ -74,6 +74,9 @@ class BodyModel(torch.nn.Module):
     posedirs: Tensor | None
     J_regressor: Tensor
     lbs_weights: Tensor
+    _dirs: Tensor
+    _joint_template: Tensor
+    _joint_dirs: Tensor
 
     def __init__(self, arrays: dict[str, np.ndarray], tier: Literal["embedded", "full"], name: str):
         """Args: ``arrays`` named as the attributes above; ``tier``, ``name``."""

@@ -298,6 +298,7 @@ class Energy:
 
     def silhouette(self, skin: Tensor) -> Tensor:
         """Skin may not leave the matte: squared distance (metres) of sampled vertices outside of it (one frame)."""
+        assert self.outside is not None
         c, t = self.config, self.targets
         uv = project(skin, self.camera)
         grid = uv / torch.tensor([t.width, t.height]) * 2 - 1

@@ -47,7 +47,8 @@ def open_session(path: str | Path, device: str = "cpu") -> Session:
     if provider not in onnxruntime.get_available_providers():
         raise PipelineError("This onnxruntime has no CUDA provider; install onnxruntime-gpu or use the CPU.")
     try:
-        return onnxruntime.InferenceSession(str(path), providers=[provider])
+        session: Any = onnxruntime.InferenceSession(str(path), providers=[provider])
+        return session
     except Exception as error:  # onnxruntime's own exceptions share no public base class
         raise PipelineError(f"{path} is not a readable ONNX network; delete it and fetch it again.") from error
 
