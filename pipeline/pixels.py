@@ -1,9 +1,10 @@
-"""Distances between the pixels of a picture, and its connected pieces (SciPy's, with plain types)."""
+"""Distances between the pixels of a picture, and its connected pieces, with plain types."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 from scipy import ndimage
 
@@ -11,9 +12,14 @@ from pipeline.types import Array
 
 
 def distance_to(mask: Array) -> Array:
-    """How far every pixel is from the nearest one of ``mask`` (H, W) bool, (H, W); 0 within it."""
-    found: Any = ndimage.distance_transform_edt(~mask)
-    return found
+    """How far every pixel is from the nearest one of ``mask`` (H, W) bool, (H, W) float64.
+
+    It is 0 within the mask, and 65536 everywhere if the mask is empty. OpenCV's transform is five times as fast as
+    SciPy's, but does not say which pixel is the nearest (:func:`nearest_of` does), and wants its last digits put right:
+    squared distances are whole numbers.
+    """
+    rough = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.sqrt(np.rint(np.square(rough, dtype=np.float64)))
 
 
 def nearest_of(mask: Array) -> tuple[Array, Array, Array]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,9 @@ def fit(
     if (scene.alpha > 0.5).sum() < 400:
         raise PipelineError("No person could be cut out of this photo; use one with the person larger and in front.")
     posed = initial.posed_body(body, scene.params)
-    dT = initial.mesh_stage(body, posed, scene, config)
+    with ThreadPoolExecutor(1) as beside:  # the mesh is shaped on one core
+        background = beside.submit(_background, scene)
+        dT = initial.mesh_stage(body, posed, scene, config)
     tell("placing Gaussians", 0.0)
     samples, parts, scene = initial.place_gaussians(body, posed, dT, scene, config)
     surface = samples.kind == SURFACE
@@ -108,7 +111,8 @@ def fit(
     fields, samples = _clean_hands(fields, samples, hands)
     refined = dataclasses.replace(refined, fields=fields)
     tell("finishing", 0.0)
-    avatar = _lighted(_assemble(observation, body, scene, samples, refined, config, labels, measure))
+    behind = background.result()
+    avatar = _lighted(_assemble(observation, body, scene, behind, samples, refined, config, labels, measure))
     metrics = own_view_metrics(avatar, scene)
     seconds = round(time.perf_counter() - started, 2)
     meta = {**avatar.meta, "metrics": metrics, "learnt_from_labels": learnt, "seconds": seconds}
@@ -117,8 +121,8 @@ def fit(
 
 
 def _assemble(
-    observation: Observation, body: BodyModel, scene: initial.Scene, samples: Samples, refined: Refined,
-    config: FitConfig, labels: Sequence[PseudoLabel], measure: Measure | None,
+    observation: Observation, body: BodyModel, scene: initial.Scene, behind: np.ndarray, samples: Samples,
+    refined: Refined, config: FitConfig, labels: Sequence[PseudoLabel], measure: Measure | None,
 ) -> Avatar:  # fmt: skip
     kinds = {"on_mesh": TIGHT, "loose": LOOSE, "hidden": HIDDEN, "surface": SURFACE, "lids": LID}
     source = "footage" if all(label.filmed for label in labels) else "full"
@@ -151,7 +155,7 @@ def _assemble(
         skin_weight=torch.from_numpy(samples.skin_weight),
         camera=scene.camera,
         params=scene.params,
-        background=_background(scene),
+        background=behind,
         meta=meta,
     )
 

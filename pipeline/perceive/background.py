@@ -313,7 +313,8 @@ def _first_matches(gap: Array, rows: Array, columns: Array, coarser: Array | Non
     return np.where(good[..., None], guess, matches)
 
 
-@numba.njit(cache=True, fastmath=True)
+# Without fastmath: with it, code just compiled rounds otherwise than the same code from the cache.
+@numba.njit(cache=True, nogil=True)
 def _cost(image, y, x, i, j, limit, same_height):
     """Mean squared colour difference of the patches at (y, x) and (i, j), plus the price of another height."""
     height, width = image.shape[:2]
@@ -331,7 +332,7 @@ def _cost(image, y, x, i, j, limit, same_height):
     return total
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _improve(image, source, y, x, matches, best, same_height, forward):
     """Propagation from two neighbours and a shrinking random search around the best match."""
     height, width = source.shape
@@ -356,7 +357,7 @@ def _improve(image, source, y, x, matches, best, same_height, forward):
     return best
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _search_and_vote(image, gap, source, matches, rounds, same_height, seed):
     """Alternate between finding the best source of every patch and repainting the gap from those sources; in place."""
     np.random.seed(seed)
@@ -396,7 +397,7 @@ def _search_and_vote(image, gap, source, matches, rounds, same_height, seed):
                         image[y, x, c] = total[y, x, c] / total[y, x, 3]
 
 
-@numba.njit(cache=True, fastmath=True)
+@numba.njit(cache=True, nogil=True)
 def _near_gap(gap, y, x):
     """Whether the patch at (y, x) touches the gap."""
     height, width = gap.shape
