@@ -125,6 +125,7 @@ class Stage:
     """One pass of Adam: how long, which unknowns, and which terms beyond reprojection are on.
 
     ``prior`` scales the pose priors, ``silhouette`` the matte term; ``order`` keeps visible hands before the body.
+    ``newton`` steps for place and pose of the body follow (:mod:`pipeline.perceive.newton`).
     """
 
     iterations: int
@@ -133,6 +134,7 @@ class Stage:
     prior: float = 1.0
     silhouette: float = 0.0
     order: bool = False
+    newton: int = 0
 
 
 @dataclass(frozen=True)

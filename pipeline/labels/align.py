@@ -49,10 +49,10 @@ NEAR_OUTLINE = 4.0
 """Anchors this near to the drawn outline, in small pixels, are moved by it."""
 HEIGHT = 512
 """Height in pixels at which drawing and frames are compared."""
-ALIGN_STAGE = Stage(45, 0.008, VIDEO_STAGES[3].free, prior=0.7, order=True)
+ALIGN_STAGE = Stage(12, 0.008, VIDEO_STAGES[3].free, prior=0.7, order=True, newton=5)
 ROUNDS = ((20.0, 0.008), (12.0, 0.008), (8.0, 0.008), (8.0, 0.008), (8.0, 0.003), (8.0, 0.001))
-"""How far the matte's edge is looked for, in small pixels, and the step of the optimiser, round by round. Long steps
-arrive, but leave a person who hardly moves a pixel off, another one in every frame; short ones settle that."""
+"""How far the matte's edge is looked for, in small pixels, and Adam's step, round by round. Long steps bring hands to
+their place, but leave a person who hardly moves a pixel off, another one in every frame; short ones settle that."""
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,27 @@ class Aligner:
         h, w = frame.grey.shape
         inside = (uv >= 0).all(1) & (uv[:, 0] < w) & (uv[:, 1] < h)
         col, row = (np.where(inside, uv[:, k], 0).astype(int) for k in (0, 1))
-        seen = inside & self._in_front(params, row, col, z, cover)
-        flow = self.flow.calc(predicted, frame.grey, None)
-        weight = confidence(predicted, frame.grey, flow)[row, col] * seen
+        seen = inside & frame.valid[row, col] & self._in_front(params, row, col, z, cover)
+        flow, sure_of_it = self._flow(predicted, frame)
+        weight = sure_of_it[row, col] * seen
         normal, target, sure = outline(cover, frame, uv, row, col, reach)
         return (
             (uv + flow[row, col]) * self.scale, weight, normal, target * self.scale, sure * seen,
         )  # fmt: skip
+
+    def _flow(self, predicted: Array, frame: CutOut) -> tuple[Array, Array]:
+        """Where each pixel went (h, w, 2), and how far that can be believed (h, w): not at all beside the video.
+
+        There the avatar goes on and the frame is empty, and flow would take the video's edge for one of the person's.
+        """
+        flow, sure = np.zeros((*frame.grey.shape, 2), np.float32), np.zeros(frame.grey.shape, np.float32)
+        rows, cols = (np.flatnonzero(frame.valid.any(axis)) for axis in (1, 0))
+        if len(rows):
+            inner = slice(rows[0], rows[-1] + 1), slice(cols[0], cols[-1] + 1)
+            here, there = (np.ascontiguousarray(picture[inner]) for picture in (predicted, frame.grey))
+            flow[inner] = self.flow.calc(here, there, None)
+            sure[inner] = confidence(here, there, flow[inner])
+        return flow, sure
 
     def _in_front(self, params: BodyParams, row: Array, col: Array, z: Array, cover: Array) -> Array:
         """Whether anchors lie on the front surface, or beside the mesh where the drawing shows something."""

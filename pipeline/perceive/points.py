@@ -65,11 +65,11 @@ class PosedPoints:
         Returns:
             (F, L, 3) metres.
         """
-        joints = self._joints(betas, expression)
+        joints = self.joints_of(betas, expression)
         A, _ = skinning_transforms(rotation_matrices(pose), joints)
         if not betas.requires_grad:
             rows = A[:, :, :3].transpose(1, 2).flatten(2)
-            fixed = (rows.flatten(0, 1) @ self._template_of(betas)).view(len(pose), 3, -1)
+            fixed = (rows.flatten(0, 1) @ self.template_of(betas)).view(len(pose), 3, -1)
             return (fixed + self._expressive(A, expression)).transpose(1, 2) + transl[:, None]
         own = A[:, :, :3].index_select(1, self.joint)
         offsets = (betas @ self.shape_dirs + expression @ self.expression_dirs).view(len(pose), -1, 3)
@@ -86,11 +86,11 @@ class PosedPoints:
 
     def rotations(self, betas: Tensor, expression: Tensor, pose: Tensor) -> Tensor:
         """Blended rotations (F, L, 3, 3) of the points; not orthogonal between bones."""
-        A, _ = skinning_transforms(rotation_matrices(pose), self._joints(betas, expression))
+        A, _ = skinning_transforms(rotation_matrices(pose), self.joints_of(betas, expression))
         own = A[:, :, :3, :3].index_select(1, self.joint) * self.weight[:, None, None]
         return torch.zeros(len(pose), self.count, 3, 3).index_add(1, self.point, own)
 
-    def _template_of(self, betas: Tensor) -> Tensor:
+    def template_of(self, betas: Tensor) -> Tensor:
         """All pairs of one shape as one matrix (55 * 4, L), so that posing is one matrix product; the last is kept."""
         key = betas.detach().numpy().tobytes()
         if self._known is None or self._known[0] != key:
@@ -100,7 +100,8 @@ class PosedPoints:
             self._known = key, dense.transpose(1, 2).flatten(0, 1).contiguous()
         return self._known[1]
 
-    def _joints(self, betas: Tensor, expression: Tensor) -> Tensor:
+    def joints_of(self, betas: Tensor, expression: Tensor) -> Tensor:
+        """Rest positions of the joints (F, 55, 3) of a shape (n_betas,) with expressions (F, E)."""
         rest, dirs = self.body._joint_template, self.body._joint_dirs
         n = self.body.n_betas
         shape = rest + dirs[..., :n] @ betas

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.body import BodyModel, joint_limits
 from pipeline.config import REGISTER_STATE, RegisterConfig, Stage
+from pipeline.perceive import newton
 from pipeline.perceive import targets as T
 from pipeline.perceive.dense import Anchors, DenseTargets
 from pipeline.perceive.initial import initial_state
@@ -140,6 +141,11 @@ def robust(squared: Tensor, cut: float) -> Tensor:
     return squared * cut**2 / (squared + cut**2)
 
 
+def robust_weight(squared: Tensor, cut: float) -> Tensor:
+    """The slope of :func:`robust`."""
+    return (cut**2 / (squared + cut**2)) ** 2
+
+
 def project(points: Tensor, camera: Camera) -> Tensor:
     """World points (..., 3) to pixels (..., 2), differentiable."""
     view = torch.from_numpy(camera.viewmat)
@@ -153,6 +159,12 @@ def _group_mean(values: Tensor, weights: Tensor) -> Tensor:
     """Per-frame weighted mean, scaled down when few points of the group are seen; summed over frames."""
     total = weights.sum(-1)
     return ((values * weights).sum(-1) / total.clamp(min=1e-6) * total.clamp(max=1.0)).sum()
+
+
+def _group_shares(weights: Tensor) -> Tensor:
+    """What each point counts in :func:`_group_mean`, (F, n)."""
+    total = weights.sum(-1, keepdim=True)
+    return weights / total.clamp(min=1e-6) * total.clamp(max=1.0)
 
 
 class Energy:
@@ -176,6 +188,7 @@ class Energy:
         lower, upper = joint_limits()
         self.lower, self.upper = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
         self.face_weights = self._face_weights()
+        self.point_weights = torch.cat([self.face_weights, torch.ones(T.N_POINTS - T.N_FACE)])
         self.pose_mean, self.pose_sigma = _pose_prior()
         self.hand_mean, self.hand_sigma = _hand_prior()
         self.arkit_mean = torch.zeros(52)
@@ -204,7 +217,7 @@ class Energy:
 
     def __call__(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Tensor:
         points, extra = self.landmarks(state, betas)
-        seen = self.targets if "body_pose" in stage.free else self.trunk
+        seen = self.targets if "body_pose" in stage.free or stage.newton else self.trunk
         total = self.reprojection(points, seen) + self.directions(points, seen)
         total = total + self.priors(state, betas, stage.prior) + self.smoothness(state)
         if stage.silhouette and self.outside is not None:
@@ -243,6 +256,61 @@ class Energy:
         across = ((pixels * dense.normals).sum(-1) - dense.edges) ** 2 * self.metres**2
         edge = c.weight_edge * _group_mean(robust(across, c.cut_dense), dense.edge_weights)
         return (flow + edge) / c.sigma_dense**2
+
+    def curvature(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Array:
+        """Gauss-Newton curvature (F, n, n) of the terms that hold place and pose, see :mod:`.newton`.
+
+        Left out are bone directions, joint limits and depth order, which are small or one-sided.
+        """
+        expression, pose = self.landmarks._pose(state)
+        model, blocks = self.landmarks.points, []
+        for first in range(0, len(pose), newton.BATCH):
+            part = slice(first, first + newton.BATCH)
+            with torch.no_grad():
+                points = model(betas, expression[part], pose[part], state["transl"][part])
+                held = self._information(points, part)
+                which = torch.nonzero(held.amax((0, 2, 3)) > 0)[:, 0]
+                rows = newton.seen_rows(held[:, which], points[:, which], self.camera)
+                blocks.append(newton.curvature(model, betas, expression[part], pose[part], rows, which))
+        out = torch.cat(blocks).numpy().astype(np.float64)
+        places = np.arange(newton.SIZE)[-self.pose_sigma.numel() :]
+        out[:, places, places] += 2 * stage.prior / self.pose_sigma.numpy().ravel() ** 2
+        return out
+
+    def _information(self, points: Tensor, part: slice) -> Tensor:
+        """Second derivatives of the energy by the pixels of points (f, L, 3) of some frames, (f, L, 2, 2)."""
+        c, t, metres = self.config, self.targets, 2 * self.metres[part] ** 2
+        pixels = project(points, self.camera)
+
+        def gain(away: Tensor, seen: Tensor, cut: float) -> Tensor:
+            return _group_shares(seen) * robust_weight(0.5 * (away**2).sum(-1) * metres, cut) * metres
+
+        away, held = pixels[:, : T.N_POINTS] - t.points[part], torch.zeros(points.shape[:2])
+        for where, weight, cut, seen in (
+            (T.FACE, 0.1 * c.weight_face / c.sigma_face**2, c.cut_face, t.weights[part] * self.point_weights),
+            (T.POSE, c.weight_body / c.sigma_body**2, c.cut_body, t.weights[part]),
+            (T.LEFT_HAND, c.weight_hand / c.sigma_hand**2, c.cut_hand, t.weights[part]),
+            (T.RIGHT_HAND, c.weight_hand / c.sigma_hand**2, c.cut_hand, t.weights[part]),
+        ):
+            held[:, where] = weight * gain(away[:, where], seen[:, where], cut)
+        out = held[..., None, None] * torch.eye(2)
+        d, rest = self.dense, slice(T.N_POINTS + self.n_skin, None)
+        if d is not None:
+            flow = c.weight_dense * gain(pixels[:, rest] - d.points[part], d.weights[part], c.cut_dense)
+            out[:, rest] = flow[..., None, None] * torch.eye(2)
+        if d is not None and d.normals is not None and d.edges is not None and d.edge_weights is not None:
+            normal = d.normals[part]
+            across = (pixels[:, rest] * normal).sum(-1) - d.edges[part]
+            edge = c.weight_edge * gain(across[..., None], d.edge_weights[part], c.cut_dense)
+            out[:, rest] += edge[..., None, None] * normal[..., None] * normal[..., None, :]
+        out[:, rest] /= c.sigma_dense**2
+        return out
+
+    def coupling(self) -> Array:
+        """How strongly place and pose of neighbouring frames are tied, (n,), see :func:`.newton.solve_frames`."""
+        out = np.full(newton.SIZE, self.config.smooth_pose)
+        out[:3] = self.config.smooth_transl
+        return out
 
     def reprojection(self, points: Tensor, t: Targets) -> Tensor:
         c = self.config
@@ -398,6 +466,8 @@ def register(
             done += 1
             if progress is not None:
                 progress(done / total)
+        if stage.newton:
+            newton.newton_steps(energy, state, shape, stage)
     return _finish(energy, {k: v.detach() for k, v in state.items()}, shape.detach(), camera)
 
 
