@@ -61,12 +61,12 @@ VIDEO_STAGES = (
 )
 _ALL = VIDEO_STAGES[2].free
 PLAIN_STAGES = (
-    Stage(30, 0.05, ("global_orient", "transl")),
-    Stage(52, 0.037, ("global_orient", "transl", "body_pose", "arkit"), prior=1.5),
-    Stage(60, 0.025, _ALL, prior=0.7),
-    Stage(45, 0.016, _ALL, prior=0.7, order=True),
+    Stage(20, 0.05, ("global_orient", "transl")),
+    Stage(25, 0.037, ("global_orient", "transl", "body_pose", "arkit"), prior=1.5, newton=3),
+    Stage(40, 0.025, _ALL, prior=0.7),
+    Stage(40, 0.016, _ALL, prior=0.7, order=True, newton=6),
 )
-"""For motion alone: no pictures are compared afterwards, so fewer steps do (docs/motion.md)."""
+"""For motion alone. Newton steps bring the body to rest, which Adam's leave trembling (docs/motion.md)."""
 KNOWN_STAGES = (
     Stage(20, 0.01, ("global_orient", "transl")),
     Stage(160, 0.03, _ALL, prior=0.7),
@@ -82,7 +82,7 @@ SHAPE_STAGES = (
     Stage(80, 0.02, (*_ALL, "betas")),
 )
 ORDER_STEP = 3
-DENSE_STAGES = (replace(VIDEO_STAGES[3], iterations=45, learning_rate=0.008),)
+DENSE_STAGES = (replace(VIDEO_STAGES[3], iterations=20, learning_rate=0.008, newton=5),)
 DENSE_ROUNDS = 3
 FLOW_HEIGHT = 512
 """Height in pixels at which frames are compared by optical flow."""
