@@ -161,6 +161,7 @@ class RegisterConfig:
     weight_hand: float = 25.0
     weight_body: float = 12.0
     weight_body_direction: float = 6.0
+    weight_trunk_direction: float = 6.0
     weight_hand_direction: float = 8.0
     weight_limits: float = 30.0
     weight_betas: float = 0.25

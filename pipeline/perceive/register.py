@@ -327,7 +327,9 @@ class Energy:
         c = self.config
         body = points[:, T.POSE]
         a, b = (torch.tensor([pair[k] for pair in T.BODY_BONES]) for k in (0, 1))
-        total = c.weight_body_direction * _misalignment(body[:, b] - body[:, a], t.body_dirs, t.body_dir_weights)
+        gains = torch.tensor([c.weight_trunk_direction if bone in T.TRUNK_BONES else c.weight_body_direction
+                              for bone in T.BODY_BONES])  # fmt: skip
+        total = _misalignment(body[:, b] - body[:, a], t.body_dirs, t.body_dir_weights * gains)
         a, b = (torch.tensor([pair[k] for pair in T.HAND_BONES]) for k in (0, 1))
         for side, where in enumerate((T.LEFT_HAND, T.RIGHT_HAND)):
             hand = points[:, where]

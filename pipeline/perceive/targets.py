@@ -29,7 +29,8 @@ shoulder widths above the shoulders, and its own elbow is less visible than this
 POSE_TORSO = (11, 12, 23, 24)
 
 ARM_BONES = ((11, 13), (13, 15), (12, 14), (14, 16))
-BODY_BONES = ARM_BONES + ((11, 12), (23, 24), (11, 23), (12, 24), (23, 25), (25, 27), (24, 26), (26, 28))
+TRUNK_BONES = ((11, 12), (23, 24), (11, 23), (12, 24))
+BODY_BONES = ARM_BONES + TRUNK_BONES + ((23, 25), (25, 27), (24, 26), (26, 28))
 HAND_BONES = tuple((0 if i % 4 == 1 else i - 1, i) for i in range(1, 21))
 
 LIPS = (

@@ -74,8 +74,9 @@ KNOWN_STAGES = (
 )
 """For a person known from a photo, whose pose is the start: no long steps for the root, which would lose the face,
 and more of them, because a hand near the camera and a face are reconciled slowly."""
-PLAIN_GAINS = {"weight_body": 3.0, "weight_body_direction": 2.0, "weight_order": 2.0}
-"""Beside hands and face the arms' and legs' points weigh little, and in so few steps they would not arrive."""
+PLAIN_GAINS = {"weight_body": 3.0, "weight_body_direction": 2.0, "weight_trunk_direction": 10.0, "weight_order": 2.0}
+"""Beside hands and face the arms' and legs' points weigh little, and in so few steps they would not arrive. Where the
+trunk looks, the detector's idea of its depth has to say: narrow shoulders may be turned either way."""
 SHAPE_STAGES = (
     Stage(30, 0.04, ("global_orient", "transl")),
     Stage(50, 0.03, ("global_orient", "transl", "body_pose", "arkit"), prior=2.0),
