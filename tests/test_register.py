@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from pipeline.body import ARKIT_NAMES, load_body
 from pipeline.perceive import targets as T
@@ -15,6 +16,7 @@ from pipeline.perceive.photo import photo_camera, posed_vertices
 from pipeline.perceive.reach import reach_for_hands
 from pipeline.perceive.register import Energy, FaceRig, RegisterConfig, register
 from pipeline.perceive.targets import Targets, build_targets, drop_confused_hand, phantom_wrists
+from pipeline.perceive.track import PLAIN_GAINS, PLAIN_STAGES
 from pipeline.types import BodyParams, Camera, Detections
 
 SIZE = (576, 1024)
@@ -211,3 +213,25 @@ def test_arm_reaches_for_a_hand_near_the_camera(body, camera):
     turned = {k: v.copy() for k, v in kept.items()}
     reach_for_hands(turned, arms_seen, body, truth.betas, camera)
     assert np.array_equal(turned["body_pose"], kept["body_pose"]), "where the elbow is seen its directions are trusted"
+
+
+@pytest.mark.parametrize("turn", [0.25, -0.25])
+def test_narrow_shoulders_turn_to_the_side_that_the_bones_say(body, camera, turn):
+    params = known_params(body).replace(global_orient=np.zeros(3, np.float32))
+    targets = synthetic_targets(body, camera, [params])
+    points, dirs, sure = targets.points.clone(), targets.body_dirs.clone(), targets.body_dir_weights.clone()
+    shoulders = [T.POSE.start + 11, T.POSE.start + 12]
+    middle = points[0, shoulders].mean(0)
+    points[0, shoulders] = middle + (points[0, shoulders] - middle) * torch.tensor([float(np.cos(turn)), 1.0])
+    bone = T.BODY_BONES.index((11, 12))
+    dirs[0, bone] = torch.tensor([float(-np.cos(turn)), 0.0, float(np.sin(turn))])
+    sure[0, bone] = 1.0
+    targets = dataclasses.replace(targets, points=points, body_dirs=dirs, body_dir_weights=sure)
+    config = RegisterConfig(stages=PLAIN_STAGES, **{k: g * getattr(RegisterConfig, k) for k, g in PLAIN_GAINS.items()})
+    found = register(targets, body, camera, config, betas=params.betas, fixed_shape=True)
+    pose = found.state["body_pose"][0]
+    trunk = Rotation.from_rotvec(found.state["global_orient"][0])
+    for spine in (2, 5, 8):
+        trunk = trunk * Rotation.from_rotvec(pose[spine])
+    yaw = np.arctan2(*trunk.as_matrix()[[0, 2], 2])
+    assert 0.1 < yaw / turn < 1.2
