@@ -1,8 +1,8 @@
 """What a few seconds of footage are worth: the self-driven test with and without them, on the rest of the video.
 
 The photo is taken from the first seconds, which then serve as footage; only what comes after them is scored. The video
-is tracked once, with the photo's shape and against the avatar of the photo alone; beside the motion, nothing of the
-scored part is used.
+is tracked once, with the photo's shape, and either avatar is then aligned with it, as in the test without footage; beside
+the motion, nothing of the scored part is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from pipeline.evaluate.reenact import Clock, Layer, Scene, Scores, find_photo, l
 from pipeline.types import PipelineError
 
 if TYPE_CHECKING:
-    from pipeline.avatar import Avatar
     from pipeline.body import BodyModel
 
 LEAST_SCORED = 10
@@ -74,22 +73,26 @@ def reenact_with_footage(
     known = dataclasses.replace(photo, params=plain.params)
     tracked = track_video(found, body, window=window, betas=betas, reference=known, dense=False, progress=progress)
     seen = sightings_of(tracked, found, body, count, Known(plain, photo), progress)
-    tracked = follow(tracked, plain, known, cut_outs(found, window, known, progress), progress)
+    frames = cut_outs(found, window, known, progress)
+    followed = follow(tracked, plain, known, frames, progress)
     clock.lap("track")
     labels = judge(seen, photo, body, FootageConfig(), Path(video).name)
     taught = fit(photo, body, labels.labels, config.for_footage(len(labels.labels)), progress=progress)
     clock.lap("fit photo and footage")
+    better = follow(tracked, taught, dataclasses.replace(photo, params=taught.params), frames, progress)
+    clock.lap("track with footage")
     made = {
         "video": Path(video).name, "frames": len(tracked), "fps": tracked.fps, "source_frame": source,
         "footage_frames": count, "quality": quality, "seed": seed, "labels": labels.to_json(),
         "learnt_from_labels": taught.meta["learnt_from_labels"],
     }  # fmt: skip
-    scene = Scene(plain, photo, window, tracked, found, source)
-    return _write(Path(out), Path(video), made, scene, taught, count, progress, clock)
+    scene = Scene(plain, photo, window, followed, found, source)
+    return _write(Path(out), Path(video), made, scene, dataclasses.replace(scene, avatar=taught, tracked=better), count,
+                  progress, clock)  # fmt: skip
 
 
 def _write(
-    out: Path, video: Path, made: dict[str, Any], scene: Scene, taught: Avatar, first: int, progress: Progress,
+    out: Path, video: Path, made: dict[str, Any], scene: Scene, taught: Scene, first: int, progress: Progress,
     clock: Clock,
 ) -> dict[str, Any]:  # fmt: skip
     """Draw, score and write; the files appear in ``out`` only when all are done."""
@@ -116,7 +119,7 @@ def _write(
 
 
 def _score(
-    target: Path, video: Path, scene: Scene, taught: Avatar, first: int, progress: Progress
+    target: Path, video: Path, scene: Scene, taught: Scene, first: int, progress: Progress
 ) -> dict[str, Scores]:
     """Draw both avatars beside every frame after the footage."""
     from pipeline.media import VideoWriter, to_uint8
@@ -125,14 +128,14 @@ def _score(
 
     scores = {"photo": Scores(None, 1), "footage": Scores(None, 1)}
     still, camera = Layer.of(scene.photo.image, scene.photo.alpha), scene.photo.camera
-    puppet, size = Puppet(taught), (3 * camera.width, camera.height)
+    puppet, size = Puppet(taught.avatar), (3 * camera.width, camera.height)
     stamp = Stamp.of(scene.avatar.meta, size)
     with VideoWriter(target, scene.tracked.fps, size, seal=stamp.seal) as writer:
         for index, real, plain, _, valid in layers(scene, video):
             progress("comparing", (index + 1) / len(scene.tracked))
             if index < first:
                 continue
-            better = Layer.drawn(*puppet.layers(scene.tracked.frame(index), camera), valid)
+            better = Layer.drawn(*puppet.layers(taught.tracked.frame(index), camera), valid)
             writer.write(stamp.mark(to_uint8(np.concatenate([real.white, plain.white, better.white], axis=1))))
             if scene.tracked.found[index]:
                 scores["photo"].add(index, real, plain, still)
