@@ -1,8 +1,8 @@
 """What a few seconds of footage are worth: the self-driven test with and without them, on the rest of the video.
 
 The photo is taken from the first seconds, which then serve as footage; only what comes after them is scored. The video
-is tracked once, with the photo's shape, and either avatar is then aligned with it, as in the test without footage; beside
-the motion, nothing of the scored part is used.
+is tracked once, with the photo's shape, and either avatar is then aligned with it, as in the test without footage;
+beside the motion, nothing of the scored part is used.
 """
 
 from __future__ import annotations
