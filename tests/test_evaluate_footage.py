@@ -1,6 +1,7 @@
 """The measure of footage: only what comes after it is scored, with and without it."""
 
 import csv
+import dataclasses
 import json
 
 import pytest
@@ -18,6 +19,7 @@ FIRST = 2
 
 def measured(scene, video, out, taught):
     made = {"footage_frames": FIRST}
+    taught = dataclasses.replace(scene, avatar=taught)
     return footage._write(out, video, made, scene, taught, FIRST, lambda stage, share: None, Clock())
 
 
