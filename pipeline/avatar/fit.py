@@ -84,8 +84,9 @@ def fit(
         raise PipelineError("No person could be cut out of this photo; use one with the person larger and in front.")
     posed = initial.posed_body(body, scene.params)
     with ThreadPoolExecutor(1) as beside:  # the mesh is shaped on one core
-        background = beside.submit(_background, scene)
+        painting = beside.submit(_background, scene)
         dT = initial.mesh_stage(body, posed, scene, config)
+    behind = painting.result()
     tell("placing Gaussians", 0.0)
     samples, parts, scene = initial.place_gaussians(body, posed, dT, scene, config)
     surface = samples.kind == SURFACE
@@ -111,7 +112,6 @@ def fit(
     fields, samples = _clean_hands(fields, samples, hands)
     refined = dataclasses.replace(refined, fields=fields)
     tell("finishing", 0.0)
-    behind = background.result()
     avatar = _lighted(_assemble(observation, body, scene, behind, samples, refined, config, labels, measure))
     metrics = own_view_metrics(avatar, scene)
     seconds = round(time.perf_counter() - started, 2)
