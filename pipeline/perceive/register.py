@@ -155,16 +155,25 @@ def project(points: Tensor, camera: Camera) -> Tensor:
     return cam[..., :2] / z * torch.stack([K[0, 0], K[1, 1]]) + K[:2, 2]
 
 
-def _group_mean(values: Tensor, weights: Tensor) -> Tensor:
-    """Per-frame weighted mean, scaled down when few points of the group are seen; summed over frames."""
-    total = weights.sum(-1)
-    return ((values * weights).sum(-1) / total.clamp(min=1e-6) * total.clamp(max=1.0)).sum()
-
-
 def _group_shares(weights: Tensor) -> Tensor:
     """What each point counts in :func:`_group_mean`, (F, n)."""
     total = weights.sum(-1, keepdim=True)
     return weights / total.clamp(min=1e-6) * total.clamp(max=1.0)
+
+
+def _group_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Per-frame weighted mean, scaled down when few points of the group are seen; summed over frames."""
+    return (values * _group_shares(weights)).sum()
+
+
+def _point_weights() -> Tensor:
+    """What each landmark counts within its group, (N_POINTS,)."""
+    weights = torch.ones(T.N_POINTS)
+    weights[list(T.LIPS)] = 2.5
+    weights[list(T.EYES)] = 2.5
+    weights[list(T.IRISES)] = 3.0
+    weights[list(T.FACE_CONTOUR)] = 0.4
+    return weights
 
 
 class Energy:
@@ -187,8 +196,7 @@ class Energy:
         self.betas_prior = betas_prior
         lower, upper = joint_limits()
         self.lower, self.upper = torch.as_tensor(lower).float(), torch.as_tensor(upper).float()
-        self.face_weights = self._face_weights()
-        self.point_weights = torch.cat([self.face_weights, torch.ones(T.N_POINTS - T.N_FACE)])
+        self.point_weights = _point_weights()
         self.pose_mean, self.pose_sigma = _pose_prior()
         self.hand_mean, self.hand_sigma = _hand_prior()
         self.arkit_mean = torch.zeros(52)
@@ -207,17 +215,9 @@ class Energy:
             if likeness.hands[side]:
                 self.hand_mean[side] = known[name]
 
-    def _face_weights(self) -> Tensor:
-        weights = torch.ones(T.N_FACE)
-        weights[list(T.LIPS)] = 2.5
-        weights[list(T.EYES)] = 2.5
-        weights[list(T.IRISES)] = 3.0
-        weights[list(T.FACE_CONTOUR)] = 0.4
-        return weights
-
     def __call__(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Tensor:
         points, extra = self.landmarks(state, betas)
-        seen = self.targets if "body_pose" in stage.free or stage.newton else self.trunk
+        seen = self.targets if "body_pose" in stage.free else self.trunk
         total = self.reprojection(points, seen) + self.directions(points, seen)
         total = total + self.priors(state, betas, stage.prior) + self.smoothness(state)
         if stage.silhouette and self.outside is not None:
@@ -260,7 +260,7 @@ class Energy:
     def curvature(self, state: dict[str, Tensor], betas: Tensor, stage: Stage) -> Array:
         """Gauss-Newton curvature (F, n, n) of the terms that hold place and pose, see :mod:`.newton`.
 
-        Left out are bone directions, joint limits and depth order, which are small or one-sided.
+        Left out are bone directions, silhouette, joint limits and depth order, which are small or one-sided.
         """
         expression, pose = self.landmarks._pose(state)
         model, blocks = self.landmarks.points, []
@@ -286,13 +286,9 @@ class Energy:
             return _group_shares(seen) * robust_weight(0.5 * (away**2).sum(-1) * metres, cut) * metres
 
         away, held = pixels[:, : T.N_POINTS] - t.points[part], torch.zeros(points.shape[:2])
-        for where, weight, cut, seen in (
-            (T.FACE, 0.1 * c.weight_face / c.sigma_face**2, c.cut_face, t.weights[part] * self.point_weights),
-            (T.POSE, c.weight_body / c.sigma_body**2, c.cut_body, t.weights[part]),
-            (T.LEFT_HAND, c.weight_hand / c.sigma_hand**2, c.cut_hand, t.weights[part]),
-            (T.RIGHT_HAND, c.weight_hand / c.sigma_hand**2, c.cut_hand, t.weights[part]),
-        ):
-            held[:, where] = weight * gain(away[:, where], seen[:, where], cut)
+        for where, weight, cut in self._landmark_terms():
+            seen = t.weights[part, where] * self.point_weights[where]
+            held[:, where] = weight * gain(away[:, where], seen, cut)
         out = held[..., None, None] * torch.eye(2)
         d, rest = self.dense, slice(T.N_POINTS + self.n_skin, None)
         if d is not None:
@@ -312,15 +308,23 @@ class Energy:
         out[:3] = self.config.smooth_transl
         return out
 
-    def reprojection(self, points: Tensor, t: Targets) -> Tensor:
+    def _landmark_terms(self) -> tuple[tuple[slice, float, float], ...]:
+        """Each group of landmarks, how much it counts, and where its robust loss saturates (metres)."""
         c = self.config
+        hand = c.weight_hand / c.sigma_hand**2
+        return (
+            (T.FACE, 0.1 * c.weight_face / c.sigma_face**2, c.cut_face),
+            (T.POSE, c.weight_body / c.sigma_body**2, c.cut_body),
+            (T.LEFT_HAND, hand, c.cut_hand),
+            (T.RIGHT_HAND, hand, c.cut_hand),
+        )
+
+    def reprojection(self, points: Tensor, t: Targets) -> Tensor:
         squared = ((project(points, self.camera) - t.points) ** 2).sum(-1) * self.metres**2
-        face = _group_mean(robust(squared[:, T.FACE], c.cut_face), t.weights[:, T.FACE] * self.face_weights)
-        body = _group_mean(robust(squared[:, T.POSE], c.cut_body), t.weights[:, T.POSE])
-        total = c.weight_face * face / c.sigma_face**2 * 0.1 + c.weight_body * body / c.sigma_body**2
-        for where in (T.LEFT_HAND, T.RIGHT_HAND):
-            hand = _group_mean(robust(squared[:, where], c.cut_hand), t.weights[:, where])
-            total = total + c.weight_hand * hand / c.sigma_hand**2
+        total = torch.zeros(())
+        for where, weight, cut in self._landmark_terms():
+            seen = t.weights[:, where] * self.point_weights[where]
+            total = total + weight * _group_mean(robust(squared[:, where], cut), seen)
         return total
 
     def directions(self, points: Tensor, t: Targets) -> Tensor:
@@ -447,7 +451,7 @@ def register(
     shape = torch.zeros(body.n_betas) if betas is None else torch.tensor(betas, dtype=torch.float32)
     prior = None if betas is None else shape.clone()
     energy = Energy(targets, camera, body, state, config, _outside_distance(alpha), prior, dense, likeness)
-    stages = [s for s in config.stages if s.iterations]
+    stages = [s for s in config.stages if s.iterations or s.newton]
     total, done = sum(s.iterations for s in stages), 0
     for stage in stages:
         unknowns = {k: v.requires_grad_(k in stage.free) for k, v in state.items()}
