@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.attach import HEAD, _towards_head
-from pipeline.avatar.hair import HANGS, hair_pixels, head_share
+from pipeline.avatar.hair import HANGS, LIFT, hair_pixels, head_share, lifted
 from pipeline.body import load_body
 from pipeline.types import Camera
 
@@ -72,3 +72,10 @@ def test_weights_are_handed_over_and_still_sum_to_one():
     assert of_head == pytest.approx([0.5, 1.0, 0.0]) and mixed.sum(1) == pytest.approx(np.ones(3))
     assert float(mixed[0][joints[0] == 9].sum()) == pytest.approx(0.3)
     np.testing.assert_array_equal(joints[2], index[2])
+
+
+def test_hair_leaves_the_head_without_a_step():
+    away = np.linspace(0, HANGS, 200)
+    lift = lifted(np.clip(1 - away / HANGS, 0, 1))
+    assert lift[0] == 0 and lift[-1] == 0 and 0.7 * LIFT < lift.max() <= LIFT
+    assert np.abs(np.diff(lift)).max() < 0.7 * np.diff(away).max()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.hands import FINGERS, THUMB, hand_detail, unroll_finger
+from pipeline.avatar.hands import FINGERS, THUMB, hand_detail, lighter_palms, unroll_finger
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def drawn(body):
     """Factors at the middles of all triangles, with their places and normals."""
     faces, template = np.asarray(body.faces), np.asarray(body.v_template)
     face = np.arange(len(faces))
-    factor = hand_detail(body, face, np.full((len(faces), 3), 1 / 3, np.float32))
+    factor, _ = hand_detail(body, face, np.full((len(faces), 3), 1 / 3, np.float32))
     normal = geo.vertex_normals(template, faces)[faces].mean(1)
     return factor, template[faces].mean(1), normal
 
@@ -45,7 +45,7 @@ def test_both_hands_look_alike(body):
         first = np.full(len(body.v_template), -1)
         first[faces.ravel()[::-1]] = np.arange(faces.size)[::-1]
         corner = first[vertices]
-        return hand_detail(body, corner // 3, np.eye(3, dtype=np.float32)[corner % 3])
+        return hand_detail(body, corner // 3, np.eye(3, dtype=np.float32)[corner % 3])[0]
 
     assert np.quantile(np.abs(at(vertex) - at(other)), 0.95) < 0.05
 
@@ -81,3 +81,29 @@ def np_zeros(*shape):
     import torch
 
     return torch.zeros(*shape)
+
+
+def test_palms_are_the_inside_of_hands(body):
+    faces, weights = np.asarray(body.faces), np.asarray(body.lbs_weights)
+    _, palm = hand_detail(body, np.arange(len(faces)), np.full((len(faces), 3), 1 / 3, np.float32))
+    normal = geo.vertex_normals(np.asarray(body.v_template), faces)[faces].mean(1)
+    hand = geo.region(body, "left_hand", "right_hand")[faces].all(1)
+    fingers = weights[:, [*range(25, 37), *range(40, 52)]].sum(1)[faces].min(1) > 0.9
+    assert palm[~geo.region(body, "left_hand", "right_hand")[faces].any(1)].max() == 0
+    assert palm[fingers & (normal[:, 1] < -0.8)].min() > 0.8 and palm[fingers & (normal[:, 1] > 0.8)].max() < 0.2
+    assert 0.25 < palm[hand].mean() < 0.55
+
+
+def test_dark_hands_have_lighter_palms():
+    palm = np.array([1.0, 1.0, 0.0], np.float32)
+
+    def change(skin: list[float], hand: list[float]) -> np.ndarray:
+        return lighter_palms(np.array([hand] * 3), palm, np.array(skin)) / np.array(hand)
+
+    brown, fair, grey = [0.46, 0.30, 0.21], [0.85, 0.62, 0.53], [0.17, 0.15, 0.17]
+    lighter = change(brown, brown)
+    assert (lighter[0] > 1.2).all() and (np.diff(lighter[0]) > 0).all()  # and less saturated
+    np.testing.assert_array_equal(lighter[2], 1)
+    np.testing.assert_array_equal(change(fair, fair), 1)
+    np.testing.assert_array_equal(change(grey, grey), 1)  # dark for want of light
+    np.testing.assert_array_equal(change(brown, [0.75, 0.62, 0.50]), 1)  # the photo shows the palm

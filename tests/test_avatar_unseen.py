@@ -279,6 +279,19 @@ def test_slope_is_limited_within_a_surface_and_kept_at_a_contour():
     assert (flat.depth <= depth).all()
 
 
+def test_slope_of_a_wide_rim_is_limited_to_its_end():
+    camera, columns = Camera.frontal(80, 6, focal=1000.0, distance=2.0), np.arange(80)
+    depth = np.tile(2.0 + 0.0115 * np.clip(columns - 20, 0, 40), (6, 1)).astype(np.float32)
+    found = PixelMap(np.zeros(depth.shape, int), np.zeros((*depth.shape, 3)), depth, np.ones(depth.shape, bool))
+    step = attach.SLOPE * depth / 1000
+    for turned in (np.s_[:, :], np.s_[:, ::-1]):
+        mirrored = PixelMap(found.face, found.bary, np.ascontiguousarray(depth[turned]), found.valid)
+        flat = attach.limit_slope(mirrored, np.zeros(depth.shape, np.int8), camera).depth[turned]
+        assert (np.diff(flat, axis=1) <= step[:, :-1] * 1.001).all()
+        np.testing.assert_array_equal(flat[:, :21], depth[:, :21])
+        np.testing.assert_allclose(flat[0, 60], 2.0 + step[0, 20:60].sum(), rtol=1e-5)
+
+
 def test_photo_does_not_teach_what_it_does_not_show(body):
     """The far side keeps its colour through the optimisation, the near side learns."""
     observation, config = toy_observation(body), FitConfig(steps=4, surface_samples=4000, fill_hidden=False)

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar.arms import HAND, arm_segments, nearest_fill
-from pipeline.avatar.hair import head_share
+from pipeline.avatar.hair import head_share, lifted
 from pipeline.avatar.parts import Parts
 from pipeline.config import FitConfig
 from pipeline.pixels import nearest_of
@@ -32,8 +32,8 @@ FAINT = 0.7
 """Opacity of the matte below which splats beside the mesh of an arm are left out: as specks they would come off."""
 HOLD = 14
 """Pixels, at 1024 rows, around cloth beside an arm in which nothing is left out."""
-HEAD, LIFT = 15, 0.025
-"""The joint of the head; and how far in metres hair beside it lies before the shoulders, lest it sinks into them."""
+HEAD = 15
+"""The joint of the head."""
 STEEP = 0.25
 """Cosine to the line of sight below which the side of an arm counts as steep."""
 
@@ -233,21 +233,27 @@ def give_to(found: PixelMap, take: Array, source: Array) -> PixelMap:
     return PixelMap(face, bary, depth, found.valid)
 
 
-def limit_slope(found: PixelMap, label: Array, camera: Camera, rounds: int = 10) -> PixelMap:
+def limit_slope(found: PixelMap, label: Array, camera: Camera, passes: int = 2) -> PixelMap:
     """Bring steep rims of round parts forward, so that neighbouring pixels stay neighbours when the view changes.
 
-    Works within a part and not across jumps in depth: those are contours.
+    Works within a part and not across jumps in depth: those are contours. Each pass sweeps down, up, right and left.
     """
-    depth = found.depth.copy()
-    step = SLOPE * np.where(found.valid, found.depth, 0) / camera.K[0, 0]
-    first, last = np.s_[:-1], np.s_[1:]
-    pairs = ((np.s_[first], np.s_[last]), (np.s_[:, first], np.s_[:, last]))
-    for _ in range(rounds):
-        for here, there in (*pairs, *(pair[::-1] for pair in pairs)):
-            joined = found.valid[here] & found.valid[there] & (label[here] == label[there])
-            joined &= np.abs(found.depth[here] - found.depth[there]) < JUMP
-            depth[here] = np.minimum(depth[here], np.where(joined, depth[there] + step[there], np.inf))
-    return replace(found, depth=depth.astype(np.float32))
+    depth = np.where(found.valid, found.depth, np.inf)
+    step = SLOPE * found.depth / camera.K[0, 0]
+    for _ in range(passes):
+        for turned in (False, True):
+            views = [x.T if turned else x for x in (depth, step, found.depth, found.valid, label)]
+            _sweep(*views)
+            _sweep(*(x[::-1] for x in views))
+    return replace(found, depth=np.where(found.valid, depth, found.depth).astype(np.float32))
+
+
+def _sweep(depth: Array, step: Array, before: Array, valid: Array, label: Array) -> None:
+    """From row to row, ``depth`` (H, W) may fall off by ``step`` (H, W) only; in place."""
+    joined = valid[:-1] & valid[1:] & (label[:-1] == label[1:]) & (np.abs(np.diff(before, axis=0)) < JUMP)
+    for row in np.flatnonzero(joined.any(1)):
+        limit = np.where(joined[row], depth[row] + step[row], np.inf)
+        np.minimum(depth[row + 1], limit, out=depth[row + 1])
 
 
 def merge_flat(rgb: Array, parts: Parts, attached: PixelMap, budget: int, opaque: Array) -> Array:
@@ -314,7 +320,7 @@ def _emit(
     depth, index, weight = _smooth_loose(loose, rows, cols, depth, index, weight, label, kind, attached, body)
     if by_head is not None:
         index, weight = _towards_head(index, weight, by_head[rows, cols])
-        depth = depth - LIFT * by_head[rows, cols]
+        depth = depth - lifted(by_head[rows, cols])
     point = geo.unproject(camera, cols + 0.5 * size, rows + 0.5 * size, depth)
     scale = config.splat_pixels * size * depth / camera.K[0, 0] * _slant(vertices, body, camera, face, point)
     order = _grid_neighbours(rows, cols, size, sizes, depth, label)

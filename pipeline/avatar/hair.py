@@ -34,6 +34,9 @@ REST = 0.3
 """Least share of a part that is not hair: what covers more is cloth."""
 HANGS = 0.16
 """Length in metres over which hair below the head goes over from the head's motion to the body's."""
+LIFT, RISE = 0.025, 0.04
+"""How far in metres hair that follows the head lies before the shoulders, lest it sinks into them when the head turns;
+and over what length beside the head it gets there: what touches the head stays on it."""
 
 
 def hair_pixels(body: BodyModel, label: Array, hits: geo.Hits, image: Array) -> Array:
@@ -81,6 +84,11 @@ def head_share(hair: Array, on_head: Array, depth: Array, camera: Camera) -> Arr
         return np.zeros(hair.shape, np.float32)
     away = distance_to(on_head) * depth / camera.K[0, 0]
     return np.where(hair & ~on_head, np.clip(1 - away / HANGS, 0, 1), 0).astype(np.float32)
+
+
+def lifted(share: Array) -> Array:
+    """How far, in metres, hair that follows the head by ``share`` (from :func:`head_share`) is brought forward."""
+    return LIFT * share * np.minimum((1 - share) * HANGS / RISE, 1)
 
 
 def _likelier(lab: Array, hair: Array, part: Array, unit: float) -> Array:

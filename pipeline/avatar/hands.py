@@ -40,6 +40,14 @@ PINK = np.array([0.35, -0.75, -0.55])
 """How much more or less of each colour blood under the skin gives."""
 RUDDY = 0.02
 """How much redder than a face a hand is everywhere."""
+PALM = np.array([0.45, 0.65, 0.70])
+"""By what share the palm of dark skin is lighter than its back, per channel: palms have next to no melanin."""
+WRIST_FADE = 0.2
+"""Share of the way from wrist to knuckles over which the inside of a hand begins."""
+LIGHT_SKIN, DARK_SKIN = 0.62, 0.32
+"""Brightness of a face from which on its palms are as light as the rest, and below which they differ by PALM."""
+PALE, BROWN = 0.30, 0.45
+"""Saturation of a face below which it is dark for want of light, and from which on it is brown."""
 NAIL = np.array([1.03, 0.95, 0.95])
 """Colour of a nail relative to the skin around it."""
 
@@ -55,20 +63,39 @@ class Finger:
     tip: float
 
 
-def hand_detail(body: BodyModel, face: Array, bary: Array) -> Array:
+def palm_of(skin: Array) -> Array:
+    """Colour of a palm relative to the back of the hand (3,), 1 or more, for the skin (3,) of a face in 0..1."""
+    dark = (LIGHT_SKIN - skin.mean()) / (LIGHT_SKIN - DARK_SKIN)
+    brown = (np.ptp(skin) / max(float(skin.max()), 1e-3) - PALE) / (BROWN - PALE)
+    return 1 + PALM * np.clip(dark, 0, 1) * np.clip(brown, 0, 1)
+
+
+def lighter_palms(rgb: Array, palm: Array, skin: Array) -> Array:
+    """Colours (N, 3) with palms that are lighter than the skin (3,) of a dark face.
+
+    A hand that is as light already, because the photo shows its palm, stays as it is.
+
+    Args:
+        palm: (N,) how much a point is a guess and on a palm, 0..1.
+    """
+    wanted = np.clip(skin * palm_of(skin), rgb, rgb * palm_of(skin))
+    return rgb + palm[:, None] * (wanted - rgb)
+
+
+def hand_detail(body: BodyModel, face: Array, bary: Array) -> tuple[Array, Array]:
     """Factor on the colour of surface points that turns plain skin into a hand's.
 
     Args:
         face: (N,) triangles. bary: (N, 3).
 
     Returns:
-        (N, 3) factors, 0.6..1.2; 1 away from hands.
+        (N, 3) factors, 0.6..1.2, 1 away from hands; and how much points belong to the inside of a hand, (N,) 0..1.
     """
     template, faces = np.asarray(body.v_template, np.float64), np.asarray(body.faces)
     corners, weights = faces[face], np.asarray(body.lbs_weights)
     joints = body.shaped(torch.zeros(1, body.n_betas), torch.zeros(1, body.n_expression))[1][0].numpy().astype(float)
     normals = geo.vertex_normals(template, faces)
-    out = np.ones((len(face), 3))
+    out, palmar = np.ones((len(face), 3)), np.zeros(len(face))
     for side, name in enumerate(("left_hand", "right_hand")):
         mine = np.flatnonzero(geo.region(body, name)[corners].any(1))
         if len(mine) == 0:
@@ -80,16 +107,20 @@ def hand_detail(body: BodyModel, face: Array, bary: Array) -> Array:
         hold = np.stack([(weights[at][:, :, [first + j for j in f]] * part).sum((1, 2)) for f in FINGERS], 1)
         hand = joints[[WRISTS[side], *range(first, first + 15)]]
         factor = palm_and_back(point, normal, hand, hold[:, THUMB])
+        middle = hand[1 + FINGERS[1][0]] - hand[0]
+        up = (point - hand[0]) @ middle / (middle @ middle)
+        inside = np.clip(-2.5 * normal[:, 1], 0, 1) * np.clip(up / WRIST_FADE, 0, 1)
         for number in range(len(FINGERS)):
             on = np.flatnonzero((hold.argmax(1) == number) & (hold[:, number] > 0.05))
             if len(on) == 0:
                 continue
             tips = template[weights[:, first + FINGERS[number][2]] > 0.5]
-            drawn = finger_detail(unroll_finger(point[on], normal[on], hand, number, tips))
-            share = np.clip(hold[on, number] / 0.8, 0, 1)[:, None]
-            factor[on] = factor[on] * (1 - share) + drawn * share
-        out[mine] = factor
-    return np.clip(out, 0.6, 1.2).astype(np.float32)
+            finger = unroll_finger(point[on], normal[on], hand, number, tips)
+            share = np.clip(hold[on, number] / 0.8, 0, 1)
+            factor[on] += share[:, None] * (finger_detail(finger) - factor[on])
+            inside[on] += share * (np.clip(-2.5 * finger.back, 0, 1) - inside[on])
+        out[mine], palmar[mine] = factor, inside
+    return np.clip(out, 0.6, 1.2).astype(np.float32), palmar.astype(np.float32)
 
 
 def unroll_finger(point: Array, normal: Array, hand: Array, number: int, tips: Array) -> Finger:

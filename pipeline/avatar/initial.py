@@ -15,7 +15,7 @@ from pipeline.avatar.attach import LID, SURFACE, Samples
 from pipeline.avatar.below import below_photo
 from pipeline.avatar.completion import Completion, complete, gather_colors
 from pipeline.avatar.cuffs import sharp_colors
-from pipeline.avatar.hands import hand_detail
+from pipeline.avatar.hands import hand_detail, lighter_palms
 from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
@@ -285,7 +285,9 @@ def surface_samples(
     smooth = rgb.copy()
     rgb[seen], guessed[seen] = colour[seen], 0.0
     rgb = continue_texture(body, canonical, group, face, rgb, smooth, seen)
-    rgb = rgb * (1 + guessed[:, None] * (features.toned(hand_detail(body, face, bary), filled.skin) - 1))
+    detail, palm = hand_detail(body, face, bary)
+    rgb = lighter_palms(rgb, palm * guessed, filled.skin)
+    rgb = rgb * (1 + guessed[:, None] * (features.toned(detail, filled.skin) - 1))
     rgb = rgb * (1 + guessed[:, None] * (features.toned(tooth_detail(body, face, bary), filled.skin) - 1))
     rgb = paint_eyes(body, posed, scene, parts, filled, photo, group, canonical, rgb)
     gap, neighbours = surface.spacing(canonical, group)
