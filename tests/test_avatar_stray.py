@@ -183,15 +183,32 @@ def test_colours_of_hands_are_those_of_the_skin_around():
 
 
 def test_skin_along_a_bare_arm_is_the_arms_and_a_neck_that_the_hand_touches_is_not():
-    label = np.full((100, 80), geo.BODY, np.int8)
+    label = np.full((100, 110), geo.BODY, np.int8)
     label[20:80, 30:50] = geo.LEFT_ARM
-    image = np.tile(NAVY, (100, 80, 1))
+    image = np.tile(NAVY, (100, 110, 1))
     image[20:80, 24:50] = SKIN  # 6 pixels beside the label
-    image[40:60, 50:75] = SKIN  # other skin, on its other side
+    image[30:70, 50:105] = SKIN  # other skin, on its other side
     out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
     assert (out[20:80, 24:50] == geo.LEFT_ARM).all()
     assert (out != label).sum() == 60 * 6
-    image[60:66, 14:24] = SKIN  # a wider place in the same rim: only that is left
+    image[30:70, 60:105] = 1.5 * SKIN  # brighter than the hand can be: still a neck
+    np.testing.assert_array_equal(stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 5.0), out)
+    image[30:70, 60:105] = SKIN
+    image[20:80, 6:24] = SKIN  # as wide as a label may be wrong where cloth ends the skin
     out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
-    assert (out[20:55, 24:50] == geo.LEFT_ARM).all() and (out[70:80, 24:50] == geo.LEFT_ARM).all()
-    assert (out[60:66, 14:18] == geo.BODY).all()
+    assert (out[20:80, 6:50] == geo.LEFT_ARM).all() and (out[:, 50:] == geo.BODY).all()
+
+
+def test_cloth_that_is_somewhat_like_skin_stays_cloth():
+    label = np.full((100, 80), geo.BODY, np.int8)
+    label[20:80, 30:50] = geo.LEFT_ARM
+    grey = np.float32([0.42, 0.37, 0.37])
+    image = np.tile(grey, (100, 80, 1))
+    image[:, 50:60] = grey * [1.06, 0.98, 0.95]  # reddish by what the arm throws back
+    image[20:80, 30:50] = SKIN
+    assert stray.like_skin(image[50, 50], SKIN)
+    assert not stray.like_skin(image[50, 70], SKIN)
+    out = stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)
+    np.testing.assert_array_equal(out, label)
+    image[:, 50:60] = 0.8 * SKIN
+    assert (stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)[20:80, 50:60] == geo.LEFT_ARM).all()

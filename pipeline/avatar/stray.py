@@ -66,6 +66,10 @@ FAR = 14.0
 """Pixels, at 1024 rows, from a hand's skin up to which something beside it is taken from it."""
 RIM = 10.0
 """Width in pixels, at 1024 rows, by which the border of a bare arm may be wrong."""
+STRIP = 2.4
+"""The same in widths of the rim, where the skin beside an arm is no part of a broader area of skin."""
+BLUR = 2.0
+"""Standard deviation in pixels over which the colour of cloth is taken."""
 NAIL, ENCLOSED = 0.03, 0.45
 """Size of a nail, as a share of the hand's, and the share of its border, or that of a gap, that may lie outside."""
 DEVIATIONS = 2.0
@@ -212,7 +216,8 @@ def without_strays(body: BodyModel, label: Array, layers: dict[int, geo.Hits], i
 def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float) -> Array:
     """Labels (H, W) int8 in which skin along a bare arm, up to ``width`` pixels wide, is the arm's and not the body's.
 
-    What is wider is other skin that the hand touches.
+    So is what is up to STRIP times as wide and belongs to nothing wider. What is wider is other skin that the hand
+    touches, and what is even more like the cloth beside it is cloth.
 
     Args:
         label: (H, W) int8. bases: the colour (3,) of the skin of each arm's group. image: (H, W, 3).
@@ -220,12 +225,28 @@ def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float)
     out = label.copy()
     for group, base in bases.items():
         skin = like_skin(image, base)
+        cloth = (label == geo.BODY) & ~skin & (distance_to(label == group) > width)
+        if cloth.any():
+            skin &= ~more_like(image, nearest_fill(cv2.GaussianBlur(image, (0, 0), BLUR), cloth), base)
         mine = (label == group) & skin
         rim = geo.pieces_at((label == geo.BODY) & skin, mine)
         away = distance_to(mine)
-        rim &= ~thick(rim, width / (2 * TAIL)) | ~geo.pieces_at(rim, rim & (away > width))
-        out[geo.pieces_at(rim & (away <= width), mine)] = group
+        broad = thick((label == geo.BODY) & in_any_light(image, base), STRIP * width / (2 * TAIL))
+        strip = (away <= STRIP * width) & ~geo.pieces_at(rim, broad)
+        narrow = ~thick(rim, width / (2 * TAIL)) | ~geo.pieces_at(rim, rim & (away > width))
+        out[geo.pieces_at(rim & ((narrow & (away <= width)) | strip), mine)] = group
     return out
+
+
+def more_like(image: Array, cloth: Array, base: Array) -> Array:
+    """Pixels (H, W) bool whose colour is about ``cloth`` (H, W, 3), and whose tint is nearer to it than to ``base``."""
+
+    def tint(rgb: Array) -> Array:
+        return rgb / np.maximum(rgb.sum(-1, keepdims=True), 0.05)
+
+    here = tint(image)
+    nearer = np.abs(here - tint(cloth)).max(-1) < np.abs(here - tint(base)).max(-1)
+    return nearer & (np.abs(image - cloth).max(-1) < ALIKE)
 
 
 def _like_beside(image: Array, body: Array) -> Array:
