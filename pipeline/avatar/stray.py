@@ -68,8 +68,8 @@ RIM = 10.0
 """Width in pixels, at 1024 rows, by which the border of a bare arm may be wrong."""
 STRIP = 2.4
 """The same in widths of the rim, where the skin beside an arm is no part of a broader area of skin."""
-BLUR = 2.0
-"""Standard deviation in pixels over which the colour of cloth is taken."""
+BLUR = 0.2
+"""Standard deviation over which the colour of cloth is taken, in widths of the rim."""
 NAIL, ENCLOSED = 0.03, 0.45
 """Size of a nail, as a share of the hand's, and the share of its border, or that of a gap, that may lie outside."""
 DEVIATIONS = 2.0
@@ -222,19 +222,21 @@ def with_rims(label: Array, bases: dict[int, Array], image: Array, width: float)
     Args:
         label: (H, W) int8. bases: the colour (3,) of the skin of each arm's group. image: (H, W, 3).
     """
-    out = label.copy()
+    out, reach = label.copy(), round(2 * STRIP * width)
     for group, base in bases.items():
-        skin = like_skin(image, base)
-        cloth = (label == geo.BODY) & ~skin & (distance_to(label == group) > width)
+        window = _around(label == group, reach)
+        here, colours = label[window], image[window]
+        skin, body = like_skin(colours, base), here == geo.BODY
+        cloth = body & ~skin & (distance_to(here == group) > width)
         if cloth.any():
-            skin &= ~more_like(image, nearest_fill(cv2.GaussianBlur(image, (0, 0), BLUR), cloth), base)
-        mine = (label == group) & skin
-        rim = geo.pieces_at((label == geo.BODY) & skin, mine)
+            skin &= ~more_like(colours, nearest_fill(cv2.GaussianBlur(colours, (0, 0), BLUR * width), cloth), base)
+        mine = (here == group) & skin
+        rim = geo.pieces_at(body & skin, mine)
         away = distance_to(mine)
-        broad = thick((label == geo.BODY) & in_any_light(image, base), STRIP * width / (2 * TAIL))
+        broad = thick(body & in_any_light(colours, base), STRIP * width / (2 * TAIL))
         strip = (away <= STRIP * width) & ~geo.pieces_at(rim, broad)
         narrow = ~thick(rim, width / (2 * TAIL)) | ~geo.pieces_at(rim, rim & (away > width))
-        out[geo.pieces_at(rim & ((narrow & (away <= width)) | strip), mine)] = group
+        out[window][geo.pieces_at(rim & ((narrow & (away <= width)) | strip), mine)] = group
     return out
 
 
