@@ -5,7 +5,7 @@ import pytest
 
 from pipeline.avatar import geometry as geo
 from pipeline.avatar import stray
-from pipeline.avatar.arms import HAND, arm_segments
+from pipeline.avatar.arms import FOREARM, HAND, arm_segments, without_holes
 from pipeline.avatar.attach import Samples
 
 SIZE = (1024, 96)
@@ -212,3 +212,19 @@ def test_cloth_that_is_somewhat_like_skin_stays_cloth():
     np.testing.assert_array_equal(out, label)
     image[:, 50:60] = 0.8 * SKIN
     assert (stray.with_rims(label, {geo.LEFT_ARM: SKIN}, image, 10.0)[20:80, 50:60] == geo.LEFT_ARM).all()
+
+
+def test_a_highlight_is_no_hole_in_an_arm_and_a_gap_between_fingers_is_one(body):
+    segments, groups = arm_segments(body), geo.face_groups(body)
+    left = groups == geo.LEFT_ARM
+    fore, hand = (int(np.flatnonzero(left & (segments == s))[0]) for s in (FOREARM, HAND))
+    label, face = np.full((200, 80), geo.BODY, np.int8), np.full((200, 80), -1)
+    label[10:190, 20:60] = geo.LEFT_ARM
+    face[10:110, 24:60], face[110:190, 24:60] = fore, hand
+    whole = label.copy()
+    label[40:50, 21:30] = label[150:160, 40:48] = geo.BODY
+    found = without_holes(body, label, {geo.LEFT_ARM: hits(face), geo.RIGHT_ARM: hits(np.full((200, 80), -1))})
+    assert (found[:110] == whole[:110]).all() and (found[110:] == label[110:]).all()
+    label[20:100, 25:55] = geo.BODY  # an arm that is bent to a ring
+    found = without_holes(body, label, {geo.LEFT_ARM: hits(face), geo.RIGHT_ARM: hits(np.full((200, 80), -1))})
+    np.testing.assert_array_equal(found, label)

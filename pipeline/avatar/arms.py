@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from pipeline.avatar import geometry as geo
-from pipeline.pixels import distance_to, nearest_of
+from pipeline.pixels import distance_to, nearest_of, pieces_of
 
 if TYPE_CHECKING:
     from pipeline.body import BodyModel
@@ -26,6 +26,8 @@ CUFF = 4.0
 """How far from the forearm a sleeve may reach onto the hand, in radii of the band."""
 COMMON = 0.7
 """Log-likelihood ratio up to which a colour is common to both, and says nothing."""
+SMALL = 0.03
+"""Share of an arm that a hole in it may measure to be none."""
 BINS = 24
 """Colour histogram bins per Lab channel."""
 
@@ -150,6 +152,25 @@ def recolor_arms(
             _recolor(out, doubt, lab, person, mask, group, face, segment == HAND, reach, cuff)
         far_from_skin(out, person, shown, group, 1.8 * radius)
     return out, doubt
+
+
+def without_holes(body: BodyModel, label: Array, layers: dict[int, geo.Hits]) -> Array:
+    """Labels (H, W) int8 in which arms, but for hands, have no holes.
+
+    Something small that an arm surrounds is brighter or darker than the rest of it (a highlight, a tattoo); nothing
+    shows through there. An arm that is bent to a ring surrounds more.
+    """
+    segments, out = arm_segments(body), label.copy()
+    for group in (geo.LEFT_ARM, geo.RIGHT_ARM):
+        face = layers[group].face
+        pieces, count = pieces_of(ndimage.binary_fill_holes(label == group) & (label == geo.BODY))
+        if count == 0 or not (face >= 0).any():
+            continue
+        hand = segments[nearest_fill(face, face >= 0)] == HAND
+        small = np.bincount(pieces.ravel(), minlength=count + 1) < SMALL * (label == group).sum()
+        small[np.unique(pieces[hand])] = small[0] = False
+        out[small[pieces]] = group
+    return out
 
 
 def far_from_skin(out: Array, person: Array, shown: Array, group: int, reach: float) -> None:

@@ -23,6 +23,7 @@ from pipeline.avatar.arms import (
     flood_arms,
     nearest_fill,
     recolor_arms,
+    without_holes,
 )
 from pipeline.avatar.hair import hair_pixels
 from pipeline.avatar.leaks import leaked
@@ -112,7 +113,7 @@ def divide(
     label[adrift] = -1  # what the matte kept between fingers
     layers[geo.BODY] = taken_off(lay_before(layers, leak & ~adrift), lock)
     slit = between_fingers(body, label, layers, round(SLIT * len(alpha) / 1024))
-    clean = without_strays(body, label, layers, image)
+    clean = without_holes(body, without_strays(body, label, layers, image), layers)
     stray = clean != label
     slit = (slit & ~geo.pieces_at(slit, stray & (clean == geo.BODY))) | (stray & (clean < 0))
     label = label_face(clean, first, detections)
