@@ -46,6 +46,14 @@ def test_hidden_half_of_a_striped_sleeve_gets_stripes(body):
     assert np.abs(out[unseen].mean() - 0.5) < 0.02
 
 
+def test_folds_of_a_colourful_sleeve_are_told_from_its_prints():
+    yellow = np.float32([[0.8, 0.55, 0.05]])
+    assert texture.shaded(0.6 * yellow, yellow).all() and texture.shaded(1.2 * yellow, yellow).all()
+    assert not texture.shaded(np.float32([[0.2, 0.2, 0.6]]), yellow).any()
+    grey = np.float32([[0.5, 0.5, 0.5]])
+    assert not texture.shaded(0.6 * grey, grey).any()  # it may be striped
+
+
 def test_commonest_is_a_mode_and_no_mix():
     rgb = np.concatenate([np.tile([0.9, 0.4, 0.1], (60, 1)), np.tile([0.2, 0.2, 0.6], (40, 1))])
     np.testing.assert_allclose(completion.commonest(rgb, np.ones(100)), [0.9, 0.4, 0.1], atol=0.01)

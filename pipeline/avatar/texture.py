@@ -27,6 +27,10 @@ LENGTH = 0.03
 STRONGEST = 0.25
 """Largest difference per channel from the smooth colour that is carried over, and between the smooth colours of two
 places of one cloth: badges and skin stay where they are."""
+FOLDS, SAME, COLOURFUL = 0.07, 0.04, 0.3
+"""The same for folds of sleeves, which are stripes when they are repeated all around an arm; the difference in the
+shares of red, green and blue up to which something is a fold and no print; and the saturation below which nobody can
+tell."""
 
 
 def continue_texture(
@@ -63,8 +67,18 @@ def continue_texture(
         _, near = cKDTree(place[known]).query(fold(place[todo], low, high))
         source = known[near]
         alike = np.abs(smooth[source] - smooth[todo]).max(1) < STRONGEST
-        rgb[todo] = np.clip(rgb[todo] + (rgb[source] - smooth[source]) * alike[:, None], 0, 1)
+        detail = rgb[source] - smooth[source]
+        shade = shaded(rgb[source], smooth[source]) & ~hair[todo]
+        detail[shade] = np.clip(detail[shade], -FOLDS, FOLDS)
+        rgb[todo] = np.clip(rgb[todo] + detail * alike[:, None], 0, 1)
     return rgb
+
+
+def shaded(rgb: Array, smooth: Array) -> Array:
+    """Whether colours (N, 3) are the ``smooth`` ones (N, 3) in another light, (N,) bool; unknown without colour."""
+    tints = [c / np.maximum(c.sum(1, keepdims=True), 0.05) for c in (rgb, smooth)]
+    colourful = 1 - smooth.min(1) / np.maximum(smooth.max(1), 0.02) > COLOURFUL
+    return colourful & (np.abs(tints[0] - tints[1]).max(1) < SAME)
 
 
 def unroll_arm(points: Array, arm: Array) -> Array:
