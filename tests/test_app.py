@@ -418,7 +418,7 @@ def open_page(browser, server, **options):
     page.on("pageerror", lambda error: page.problems.append(str(error)))
     page.on("request", lambda r: None if r.url.startswith((server[0], "blob:", "data:")) else
             page.problems.append(r.url))  # fmt: skip
-    page.goto(server[0])
+    page.goto(server[0], timeout=120_000)
     page.wait_for_selector("body.page-ready #photo input[type=file]", state="attached", timeout=120_000)
     return page
 
@@ -456,7 +456,7 @@ def test_page_loads_small_and_does_not_jump(browser, server, size):
     network, received = page.context.new_cdp_session(page), []
     network.send("Network.enable")
     network.on("Network.loadingFinished", lambda event: received.append(event["encodedDataLength"]))
-    page.goto(server[0])
+    page.goto(server[0], timeout=120_000)
     page.wait_for_selector("body.page-ready", timeout=60_000)
     complete, busy = page.evaluate("performance.now()"), os.getloadavg()[0] / (os.cpu_count() or 1)
     page.wait_for_selector("#motions img")
@@ -668,7 +668,7 @@ def test_page_stops_a_fit(page, client, bad_files):
     page.locator("#quality input[type=radio]").first.check()
     page.click("#fit")
     page.wait_for_selector("#report .progress-text, #report .progress-level", timeout=90_000)
-    page.wait_for_function("document.querySelector('#said').innerText", timeout=10_000)  # said aloud
+    page.wait_for_function("document.querySelector('#said').innerText", timeout=60_000)  # said aloud
     page.click("#stop")
     page.click("#stop")
     page.wait_for_selector("#report >> text=Stopped.", timeout=30_000)
