@@ -10,7 +10,7 @@ import torch
 
 from pipeline.render import Rig, SkinnedRenderer, available_backends, mesh_mask, rasterize_gaussians
 from pipeline.render.bench_scene import body_camera, surface
-from pipeline.render.lighting import light_factors
+from pipeline.render.lighting import light_factors, relit
 from pipeline.types import Camera, PipelineError
 
 JOINTS, EXPRESSIONS = 5, 4
@@ -84,15 +84,27 @@ def test_lit_gaussians_brighten_towards_the_light(puppet, transforms):
     for A in (transforms, transforms[::-1].copy()):
         mixed = (A[puppet["joints"][lit], :3, :3] * puppet["weights"][lit][..., None, None]).sum(1)
         turned = torch.from_numpy((mixed @ normals[..., None])[..., 0])
-        factor = light_factors(turned, torch.from_numpy(shares), torch.from_numpy(light)).numpy()
-        assert factor.min() < 0.8 and factor.max() > 1.05
+        factor = light_factors(turned, torch.from_numpy(shares), torch.from_numpy(light))
+        assert factor.min() < 0.8 and factor.max() > 1.2
         colors = puppet["colors"].copy()
-        colors[lit] = np.minimum(colors[lit] * factor[:, None], 1)
+        colors[lit] = relit(torch.from_numpy(colors[lit]), factor).numpy()
         expected = differentiable({**puppet, "colors": colors}, A, none, torch.zeros(3))
         image, _ = renderer.layers(A, CAMERA)
         assert psnr(image, expected.image.numpy()) > 55
     facing = light_factors(torch.tensor([[0.0, 0, 2]]), torch.ones(1), torch.from_numpy(light))
     assert facing == pytest.approx(1.1 / (1 + 0.2 / 3))
+
+
+def test_more_light_is_paler_and_less_is_darker():
+    """Brightness follows the factor; hue stays; saturation falls with light, as in photos, and stays in shadow."""
+    skin = torch.tensor([[0.83, 0.56, 0.46]]).expand(4, 3)
+    factors = torch.tensor([0.6, 1.0, 1.1, 1.3])
+    out = relit(skin, factors)
+    assert torch.allclose(out.mean(1), skin.mean(1) * factors, atol=1e-6)
+    saturation = 1 - out.amin(1) / out.amax(1)
+    assert saturation[0] == pytest.approx(float(saturation[1])) and torch.all(saturation[1:].diff() < -0.03)
+    assert torch.equal(out.argsort(1), skin.argsort(1)) and torch.allclose(out[1], skin[1])
+    assert relit(torch.ones(1, 3), torch.tensor([1.3])).max() == 1
 
 
 def test_draw_composites_over_colour_picture_and_nothing(puppet, transforms):

@@ -37,6 +37,8 @@ STRETCH = 0.025
 """Length in metres of the stretches of an arm that get a colour each."""
 ENOUGH_ARM, AROUND_SHOULDER = 20, 0.12
 """Seen vertices of an arm from which its colours are taken; with fewer, those within so many metres of its shoulder."""
+ELSEWHERE = 1.0
+"""Say of the rest of the arm, of the other arm and of the torso in a stretch's colour, relative to what is near."""
 SEVERAL = 5
 """Vertices that say how far an arm is shown."""
 ENOUGH_HAND, ENOUGH_LIT = 100, 40
@@ -94,8 +96,12 @@ def mirror_map(body: BodyModel, reach: float = 0.01) -> Array:
 
 
 def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
-    """The person's skin (3,): the commonest of the brighter colours of the seen face without lips and lids, so without
-    beard, hair and shadow, the more saturated ones first, so without shine; a middle tone if no face is seen."""
+    """The person's skin (3,) where light falls on it; a middle tone if no face is seen.
+
+    Of the brighter colours of the seen face without lips and lids, so without beard, hair and shadow, it lies halfway
+    between the commonest, the more saturated ones first, and the middle of the lighter half: a face's commonest colour
+    is that of its cheeks' flanks, darker and redder than hands beside it, and the lighter half of some is shine.
+    """
     skin = seen & geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
     if skin.sum() < 20:
         skin = seen & geo.region(body, "left_hand", "right_hand")
@@ -105,7 +111,8 @@ def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
     luma = colours.mean(1)
     lit = colours[(luma >= np.quantile(luma, 0.4)) & (luma <= np.quantile(luma, 0.95))]
     saturation = 1 - lit.min(1) / np.maximum(lit.max(1), 1e-3)
-    return commonest(lit, saturation + 1e-3).astype(np.float32)
+    lighter = lit[lit.mean(1) >= np.median(lit.mean(1))]
+    return (0.5 * (commonest(lit, saturation + 1e-3) + np.median(lighter, axis=0))).astype(np.float32)
 
 
 def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:
@@ -212,7 +219,8 @@ def _arms(
             near = np.broadcast_to(np.where(torso[known], 1.0, 5.0) * shown[known], gap.shape)
         else:
             near = _nearest(gap, shown[known], across[known])
-        weight = near + np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
+        anywhere = np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
+        weight = near / near.sum(1, keepdims=True) + ELSEWHERE * anywhere / anywhere.sum()
         shining = rgb[known] * np.where(across[known, None], light[arms[name]][0], 1.0)
         for start, base in zip(starts, commonest(shining, weight), strict=True):
             todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)

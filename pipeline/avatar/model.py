@@ -102,14 +102,14 @@ class Avatar:
 
     def lit(self, A: Tensor) -> Tensor:
         """Colours (N, 3) in 0..1 with the light on guessed arms and hands; ``A`` from :func:`skinning_transforms`."""
-        from pipeline.render.lighting import light_factors
+        from pipeline.render.lighting import light_factors, relit
 
         s = self.shading
         if self.light is None or not len(s.rows):
             return self.rgb
         turned = blend(A, self.skin_index[s.rows], self.skin_weight[s.rows])[:, :, :3] @ s.normals[:, :, None]
         factor = light_factors(turned[:, :, 0], s.shares, self.light)
-        return self.rgb.index_copy(0, s.rows, (self.rgb[s.rows] * factor[:, None]).clamp(max=1.0))
+        return self.rgb.index_copy(0, s.rows, relit(self.rgb[s.rows], factor))
 
     def mesh(self, params: BodyParams) -> Tensor:
         """Eq. 4, posed: the deformed mesh ``LBS(T + dT)``, (V, 3) in the world."""

@@ -62,9 +62,10 @@ def unseen_faces(
 ) -> Array:
     """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
 
-    A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
-    the hand is, when the wrist is visible, when it runs from a visible elbow to the edge of the photo or beyond, or
-    when the wrist is half visible and the picture shows one sleeve from shoulder to wrist.
+    A hand is seen when the hand detector found it or the pixels under it have the colours of the face, or of the face
+    and a bare forearm; a forearm, when the hand is, when the wrist is visible, when it runs from an elbow that is
+    visible, or as bare skin, to the edge of the photo or beyond, or when the wrist is half visible and the picture
+    shows one sleeve from shoulder to wrist.
 
     Args:
         image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
@@ -79,11 +80,14 @@ def unseen_faces(
     for side, hand in ((LEFT, detections.left_hand), (RIGHT, detections.right_hand)):
         parts = [(groups == side.group) & (segments == s) for s in (arms.HAND, arms.FOREARM, arms.UPPER)]
         shows = [(hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid for part in parts]
-        if hand is not None or looks_like(image, shows[arms.HAND], face):
+        bare = looks_like(image, shows[arms.FOREARM], face)
+        samples = (face, face | shows[arms.FOREARM]) if bare else (face,)
+        if hand is not None or any(looks_like(image, shows[arms.HAND], skin) for skin in samples):
             continue
         out |= parts[arms.HAND]
         wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
-        leaves = not _inside(wrist, valid, EDGE * len(valid)) and _inside(elbow, valid) and elbow[2] > SEEN
+        starts = elbow[2] > SEEN or bare
+        leaves = not _inside(wrist, valid, EDGE * len(valid)) and _inside(elbow, valid) and starts
         sleeve = wrist[2] > HALF_SEEN and looks_like(image, shows[arms.FOREARM], shows[arms.UPPER], SAME_SLEEVE)
         if not leaves and not (_inside(wrist, valid) and (wrist[2] > SEEN or sleeve)):
             out |= parts[arms.FOREARM]
@@ -109,7 +113,7 @@ def _inside(keypoint: Array, valid: Array, margin: float = 0.0) -> bool:
 
 
 def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:
-    """Bend every arm with an unseen hand until the unseen part is behind what it covers.
+    """Bend every arm with an unseen hand until the unseen part is behind what it covers, and the hand if it still shows.
 
     Args:
         unseen: (F,) bool, from :func:`unseen_faces`.
@@ -117,11 +121,12 @@ def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> 
     Returns:
         Changed parameters; the same where nothing has to be done.
     """
-    groups = geo.face_groups(body)
+    groups, segments, faces = geo.face_groups(body), arms.arm_segments(body), np.asarray(body.faces)
     for side in (LEFT, RIGHT):
-        part = np.unique(np.asarray(body.faces)[unseen & (groups == side.group)])
-        if len(part):
-            params = _hide(body, params, camera, side, part)
+        part = unseen & (groups == side.group)
+        if part.any():
+            params = _hide(body, params, camera, side, np.unique(faces[part]))
+            params = _turn_away(body, params, camera, side, np.unique(faces[part & (segments == arms.HAND)]))
     return params
 
 
@@ -155,6 +160,8 @@ def _turn_away(body: BodyModel, params: BodyParams, camera: Camera, side: Side, 
     along = joints[side.wrist] - joints[side.elbow]  # a straight hand goes on as the forearm does
     whole = _turn(along, joints[side.wrist] - camera.position)
     best, least = params, exposed(posed[part], hits, camera)
+    if least <= ENOUGH:
+        return params
     for share in (0.5, 0.75, 1.0, 1.25):
         bent = _rotate(params, rotations, side.wrist, Rotation.from_rotvec(share * whole.as_rotvec()))
         shown = exposed(_posed(body, bent)[0][part], hits, camera)

@@ -37,8 +37,9 @@ AHEAD = 8
 """Splats that are fetched ahead of their use."""
 DIGIT = 1024
 """Values of each of the two digits that splats of a tile are sorted by."""
-DARKEST, BRIGHTEST, FACING = np.float32(0.5), np.float32(1.1), np.float32(2 / 3)
+DARKEST, BRIGHTEST, FACING, LIGHTEST = np.float32(0.5), np.float32(1.3), np.float32(2 / 3), np.float32(0.95)
 """As in lighting.py; numbers, because numba's disk cache does not see changes in other files."""
+THIRD = np.float32(1 / 3)
 OPACITY_MAX = np.float32(0.999)
 ALPHA_MIN = np.float32(1.0 / 255.0)
 FULL = np.float32(255.0)
@@ -89,8 +90,11 @@ def relight(task, tasks, lit, normals, shares, light, joints, weights, transform
         length = max(np.sqrt(x * x + y * y + z * z), np.float32(1e-12))
         factor = (ONE + (x * light[0] + y * light[1] + z * light[2]) / length) / (ONE + FACING * light[2])
         factor = ONE + shares[s] * (min(max(factor, DARKEST), BRIGHTEST) - ONE)
+        mean = min((colors[i, 0] + colors[i, 1] + colors[i, 2]) * THIRD, LIGHTEST)
+        whiter = min(max((factor - ONE) * mean / (ONE - mean), ZERO), ONE)
+        factor = min(factor, ONE) * (ONE - whiter)
         for c in range(3):
-            splats[i, COLOR + c] = min(colors[i, c] * factor, ONE)
+            splats[i, COLOR + c] = colors[i, c] * factor + whiter
 
 
 @jit()

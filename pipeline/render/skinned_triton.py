@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pipeline.render import triton_kernels as kernels
-from pipeline.render.lighting import light_factors
+from pipeline.render.lighting import light_factors, relit
 from pipeline.render.skinned import Rig
 from pipeline.render.triton_gaussians import (
     BLOCK,
@@ -100,8 +100,7 @@ class TritonRenderer:
         joints, weights = on["joints"][on["lit"]].long(), on["weights"][on["lit"]]
         turns = (A[joints].view(*joints.shape, 3, 4)[..., :3] * weights[..., None, None]).sum(1)
         factor = light_factors((turns @ on["normals"][:, :, None])[:, :, 0], on["shares"], on["light"])
-        lit = (on["colors"][on["lit"]] * factor[:, None]).clamp(max=1.0)
-        return on["colors"].index_copy(0, on["lit"], lit)
+        return on["colors"].index_copy(0, on["lit"], relit(on["colors"][on["lit"]], factor))
 
     def _expressed(self, expression: Array | Tensor | None, means: Array | Tensor | None) -> Tensor:
         """Canonical positions with an expression."""

@@ -6,7 +6,7 @@
 // The files are described in pack.py.
 
 const NEAR = 0.1, BEHIND = 0.0008, LOW_PASS = 0.3;
-const DARKEST = 0.5, BRIGHTEST = 1.1, FACING = 2 / 3;  // as in render/lighting.py
+const DARKEST = 0.5, BRIGHTEST = 1.3, FACING = 2 / 3, LIGHTEST = 0.95;  // as in render/lighting.py
 const MAX_YAW = 60, MAX_PITCH = 30, MAX_ZOOM = 6;
 const KEYS = { ArrowLeft: [-5, 0], ArrowRight: [5, 0], ArrowUp: [0, 5], ArrowDown: [0, -5] };
 
@@ -58,7 +58,10 @@ void main() {
   disc = vec2(sigma, half_size);
   vec3 n = vec3(dot(x.xyz, normal), dot(y.xyz, normal), dot(z.xyz, normal));
   float bright = clamp((1.0 + dot(n, light) / max(length(n), 1e-6)) / (1.0 + ${FACING} * light.z), ${DARKEST}, ${BRIGHTEST});
-  vec3 lit = min(color * mix(1.0, bright, min(length(normal), 1.0)), 1.0);
+  float factor = mix(1.0, bright, min(length(normal), 1.0));
+  float mean = min(dot(color, vec3(1.0 / 3.0)), ${LIGHTEST});
+  float whiter = clamp((factor - 1.0) * mean / (1.0 - mean), 0.0, 1.0);
+  vec3 lit = mix(color * min(factor, 1.0), vec3(1.0), whiter);
   shade = mix(lit, vec3(1.0, 0.42, 0.05), 0.65 * tint * guessed);
 }`;
 
