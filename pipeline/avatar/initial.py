@@ -103,7 +103,7 @@ def working_scene(body: BodyModel, observation: Observation, height: int) -> Sce
     alpha = alpha * valid
     unseen = unseen_faces(body, observation.params, camera, image, detections, valid)
     params = tuck(body, observation.params, camera, unseen)
-    unseen &= unseen_faces(body, params, camera, image, detections, valid)  # a hand may have been turned to its place
+    unseen &= unseen_faces(body, params, camera, image, detections, valid, tucked=True)
     if detections is not None and np.any(detections.pose):  # without, nobody says that a forearm is shown
         params = emerge(body, params, camera, unseen)
     foreground = attach.unmixed_colors(image, alpha)

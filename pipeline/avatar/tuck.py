@@ -58,18 +58,19 @@ RIGHT = Side(geo.RIGHT_ARM, 17, 19, 21, 14, 16)
 
 
 def unseen_faces(
-    body: BodyModel, params: BodyParams, camera: Camera, image: Array, detections: Detections | None, valid: Array
-) -> Array:
+    body: BodyModel, params: BodyParams, camera: Camera, image: Array, detections: Detections | None, valid: Array,
+    tucked: bool = False,
+) -> Array:  # fmt: skip
     """Triangles of hands, and of forearms, that the photo does not show, (F,) bool.
 
-    A hand is seen when the hand detector found it or the pixels under it have the colours of the face, or of the face
-    and a bare forearm; a forearm, when the hand is, when the wrist is visible, when it runs from an elbow that is
-    visible, or as bare skin, to the edge of the photo or beyond, or when the wrist is half visible and the picture
-    shows one sleeve from shoulder to wrist.
+    A hand is seen when the hand detector found it or the pixels under it have the colour of the face; a forearm, when
+    the hand is, when the wrist is visible, when it runs from an elbow that is visible, or as bare skin, to the edge of
+    the photo or beyond, or when the wrist is half visible and the picture shows one sleeve from shoulder to wrist.
 
     Args:
         image: (H, W, 3). detections: in pixels of the picture; None counts everything as seen.
-        valid: (H, W) bool, where there is a photo.
+        valid: (H, W) bool, where there is a photo. tucked: ``params`` come from :func:`tuck`: what still shows of a
+            hand goes on as the forearm does, and is also seen where it has a bare forearm's colours.
     """
     out = np.zeros(len(body.faces), bool)
     if detections is None or not np.any(detections.pose):
@@ -81,7 +82,7 @@ def unseen_faces(
         parts = [(groups == side.group) & (segments == s) for s in (arms.HAND, arms.FOREARM, arms.UPPER)]
         shows = [(hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid for part in parts]
         bare = looks_like(image, shows[arms.FOREARM], face)
-        samples = (face, face | shows[arms.FOREARM]) if bare else (face,)
+        samples = (face, face | shows[arms.FOREARM]) if bare and tucked else (face,)
         if hand is not None or any(looks_like(image, shows[arms.HAND], skin) for skin in samples):
             continue
         out |= parts[arms.HAND]
