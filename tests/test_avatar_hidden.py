@@ -163,3 +163,63 @@ def test_lids_unfold_and_inner_walls_are_left_out(body):
     assert geo.region(body, "head")[body.faces.numpy()[lids]].all()
     walls = never_seen(body)
     assert walls.any() and not geo.region(body, "teeth", "eyeballs")[body.faces.numpy()[walls]].any()
+
+
+def hanging(params: BodyParams) -> BodyParams:
+    """Both arms down beside the body, straight."""
+    pose = params.body_pose.copy()
+    pose[15], pose[16], pose[17], pose[18] = [0, 0, -1.2], [0, 0, 1.2], 0, 0
+    return params.replace(body_pose=pose)
+
+
+def painted(body, params, camera, colours: dict[int, list[float]]) -> np.ndarray:
+    """A picture with a colour for each segment of the arms, a face of skin, and blue cloth elsewhere."""
+    hits = geo.cast(tuck._posed(body, params)[0], body.faces.numpy(), camera)
+    image = np.where(arms.face_skin(body, hits)[..., None], [0.8, 0.6, 0.5], [0.1, 0.2, 0.7]).astype(np.float32)
+    segment = np.where(hits.face >= 0, arms.arm_segments(body)[np.maximum(hits.face, 0)], -1)
+    segment[np.isin(geo.face_groups(body)[np.maximum(hits.face, 0)], (geo.LEFT_ARM, geo.RIGHT_ARM), invert=True)] = -1
+    for number, colour in colours.items():
+        image[segment == number] = colour
+    return image
+
+
+@pytest.mark.parametrize(("forearm", "seen"), [([0.8, 0.6, 0.5], True), ([0.1, 0.2, 0.7], False)])
+def test_a_bare_forearm_that_leaves_the_photo_is_seen_without_its_elbow(body, params, camera, forearm, seen):
+    """The detector is not sure of an elbow near the photo's edge; skin is skin."""
+    params = hanging(params)
+    joints = camera.project(tuck._posed(body, params)[2])[0]
+    detections = seen_wrists(body, params, camera, 0.1)
+    for side in (tuck.LEFT, tuck.RIGHT):
+        detections.pose[side.pose_elbow] = [*joints[side.elbow], 0.25]
+    valid = np.ones((512, 288), bool)
+    valid[int(0.4 * joints[tuck.LEFT.elbow, 1] + 0.6 * joints[tuck.LEFT.wrist, 1]) :] = False
+    image = painted(body, params, camera, {arms.FOREARM: forearm})
+    unseen = tuck.unseen_faces(body, params, camera, image, detections, valid)
+    segments = arms.arm_segments(body)
+    assert (segments[unseen] == arms.HAND).any() and (segments[unseen] == arms.FOREARM).any() != seen
+
+
+def test_a_hand_that_shows_a_little_is_turned_to_its_place_and_then_seen(body, params, camera):
+    """Cut off by the photo, it was found bent over the dress; it is as bright as the forearm, the face is not."""
+    params = hanging(params)
+    bent = params.body_pose.copy()
+    bent[19] = [0.0, -0.9, 0.0]
+    wrong = params.replace(body_pose=bent)
+    wrist = camera.project(tuck._posed(body, params)[2])[0][tuck.LEFT.wrist, 1]
+    low = Camera(camera.viewmat, camera.K, camera.width, int(wrist) + 16)
+    bright, skin = [0.97, 0.85, 0.74], [0.8, 0.6, 0.5]
+    image = painted(body, params, low, {arms.HAND: bright, arms.FOREARM: bright})
+    image[: int(wrist) - 20] = painted(body, params, low, {arms.FOREARM: skin})[: int(wrist) - 20]
+    detections, valid = seen_wrists(body, params, low, 0.9), np.ones(image.shape[:2], bool)
+    faces, left = body.faces.numpy(), geo.face_groups(body) == geo.LEFT_ARM
+    unseen = left & tuck.unseen_faces(body, wrong, low, image, detections, valid)
+    part = np.unique(faces[unseen])
+    turned = tuck.tuck(body, wrong, low, unseen)
+
+    def shown(values: BodyParams) -> float:
+        posed = tuck._posed(body, values)[0]
+        return tuck.exposed(posed[part], geo.cast(posed, faces, low, ~left), low)
+
+    assert tuck.ENOUGH < shown(wrong) <= tuck.TOLERATED and shown(turned) < shown(wrong) - 0.05
+    assert (unseen & tuck.unseen_faces(body, turned, low, image, detections, valid)).any()
+    assert not (unseen & tuck.unseen_faces(body, turned, low, image, detections, valid, tucked=True)).any()

@@ -93,6 +93,20 @@ def test_forearm_that_is_not_shown_is_as_the_other_one(body):
     assert np.linalg.norm(filled[forearm].mean(0) - skin) < 0.3 * np.linalg.norm(cloth - skin)
 
 
+def test_a_bare_forearm_outweighs_the_rest_of_the_clothes(body):
+    """A polo shirt, of which much is shown, and a few vertices of both bare forearms: what follows them is bare."""
+    template = body.v_template.numpy()
+    torso, arm = (np.asarray(body.regions[name]) for name in ("torso", "right_arm"))
+    both, along = arm | np.asarray(body.regions["left_arm"]), np.abs(template[:, 0])
+    cloth, skin = np.array([0.1, 0.2, 0.4]), np.array([0.9, 0.8, 0.75])
+    rgb = np.where((both & (along > 0.38))[:, None], skin, cloth).astype(np.float32)
+    seen = (template[:, 2] > 0.0) & ((torso & ~both) | (both & (along < 0.50)))
+    bare = seen & both & (along > 0.38)
+    seen &= ~bare | (bare.cumsum() % 2 == 0)
+    filled = completion.complete(body, rgb, seen.astype(np.float32)).rgb
+    assert np.linalg.norm(filled[arm & (along > 0.52)].mean(0) - skin) < 0.2 * np.linalg.norm(cloth - skin)
+
+
 def test_a_lit_arm_is_not_completed_in_the_shadow_of_the_other(body):
     """One bare arm in the sun, seen in part; the other in shadow, seen all around: the first is lit all around."""
     template = body.v_template.numpy()

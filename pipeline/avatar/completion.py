@@ -27,6 +27,8 @@ CLOTH, FACE, HAIR, LEFT_HAND, RIGHT_HAND, LIPS, INSIDE, EYES, NECK = range(9)
 LEAK = 0.02
 """Strength of an edge between two materials, relative to one within a material."""
 
+DULL = 0.8
+"""Least saturation of skin that does not shine, relative to the commonest of a face."""
 DARKEST_HAND = 0.95
 """Least brightness of a guessed hand relative to the face: darker, what was seen of it lay in shadow."""
 BARE = 0.15
@@ -99,8 +101,8 @@ def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
     """The person's skin (3,) where light falls on it; a middle tone if no face is seen.
 
     Of the brighter colours of the seen face without lips and lids, so without beard, hair and shadow, it lies halfway
-    between the commonest, the more saturated ones first, and the middle of the lighter half: a face's commonest colour
-    is that of its cheeks' flanks, darker and redder than hands beside it, and the lighter half of some is shine.
+    between the commonest, the more saturated ones first, and the middle of the lighter half that is no shine: a face's
+    commonest colour is that of its flanks, darker and redder than hands beside it.
     """
     skin = seen & geo.region(body, "face") & ~geo.region(body, "lips", "eyelids", "eyeballs", "mouth_cavity")
     if skin.sum() < 20:
@@ -111,8 +113,10 @@ def skin_color(body: BodyModel, rgb: Array, seen: Array) -> Array:
     luma = colours.mean(1)
     lit = colours[(luma >= np.quantile(luma, 0.4)) & (luma <= np.quantile(luma, 0.95))]
     saturation = 1 - lit.min(1) / np.maximum(lit.max(1), 1e-3)
-    lighter = lit[lit.mean(1) >= np.median(lit.mean(1))]
-    return (0.5 * (commonest(lit, saturation + 1e-3) + np.median(lighter, axis=0))).astype(np.float32)
+    usual = commonest(lit, saturation + 1e-3)
+    dull = saturation >= DULL * (1 - usual.min() / max(usual.max(), 1e-3))
+    lighter = lit[dull & (lit.mean(1) >= np.median(lit.mean(1)))]
+    return (0.5 * (usual + np.median(lighter, axis=0)) if len(lighter) else usual).astype(np.float32)
 
 
 def complete(body: BodyModel, rgb: Array, weight: Array) -> Completion:

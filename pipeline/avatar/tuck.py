@@ -114,7 +114,7 @@ def _inside(keypoint: Array, valid: Array, margin: float = 0.0) -> bool:
 
 
 def tuck(body: BodyModel, params: BodyParams, camera: Camera, unseen: Array) -> BodyParams:
-    """Bend every arm with an unseen hand until the unseen part is behind what it covers, and the hand if it still shows.
+    """Bend every arm with an unseen hand until the unseen part is behind what it covers; turn hands that still show.
 
     Args:
         unseen: (F,) bool, from :func:`unseen_faces`.
