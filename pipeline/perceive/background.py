@@ -34,8 +34,9 @@ EVEN, SOFT = 0.12, 0.012
 """Change of colour within which ground is the same as at the photo's edge, once blurred by this share of its size."""
 TRIM = 3
 """Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
-DEFOCUS, SIDEWAYS = 0.25, 0.06
-"""Blur of the padding: standard deviation in pixels for each pixel of distance from the photo, along and across it."""
+DEFOCUS, SIDEWAYS, SOFTER = 0.25, 0.06, 0.3
+"""Blur of the padding: standard deviation in pixels for each pixel of distance from the photo, along and across it; by
+what the latter grows over a distance of the picture's long side, so that no streaks reach its edge."""
 WIDE, STANDS_OUT = 0.15, 0.5
 """Small things up to about half of this share of the picture's long side, which differ from the median of their
 surroundings by more than this in a channel, are not copied."""
@@ -91,8 +92,9 @@ def mirrored(photo: Array, box: tuple[slice, slice], shape: tuple[int, ...]) -> 
     axes = [_reflect(side, size, depth) for side, size, depth in zip(box, shape, depths, strict=True)]
     (rows, row_gap), (columns, column_gap) = axes
     out = photo[rows][:, columns]
-    down = DEFOCUS * row_gap[:, None] + SIDEWAYS * column_gap[None]
-    across = DEFOCUS * column_gap[None] + SIDEWAYS * row_gap[:, None]
+    row_side, column_side = (gap * (SIDEWAYS + SOFTER * gap / max(shape[:2])) for gap in (row_gap, column_gap))
+    down = DEFOCUS * row_gap[:, None] + column_side[None]
+    across = DEFOCUS * column_gap[None] + row_side[:, None]
     out = _blurred_down(out, down)
     return _blurred_down(out.transpose(1, 0, 2), across.T).transpose(1, 0, 2)
 
