@@ -75,7 +75,7 @@ def test_padding_continues_folds_of_a_curtain() -> None:
     photo = np.repeat(np.broadcast_to(folds, (100, 60))[..., None], 3, -1).astype(np.float32)
     whole = mirrored(photo, (slice(60, 160), slice(0, 60)), (160, 60))
     assert np.corrcoef(whole[30, :, 0], folds)[0, 1] > 0.9 and whole[30].std() > 0.5 * photo.std()
-    assert whole[0].std() < 0.1 * photo.std(), "and not as streaks up to the picture's edge"
+    assert whole[0].std() < 0.25 * photo.std(), "and not as streaks up to the picture's edge"
 
 
 def test_more_padding_than_photo() -> None:
