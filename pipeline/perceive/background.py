@@ -30,8 +30,9 @@ HALF = 3
 RIM, FADE = 4, 0.05
 """Width in pixels of the strip along the hole in which the fill is compared with the ground, and over which share of
 the picture's long side what it is shifted by wears off."""
-EVEN, SOFT = 0.12, 0.012
-"""Change of colour within which ground is the same as at the photo's edge, once blurred by this share of its size."""
+EVEN, SOFT, BROAD = 0.12, 0.012, 0.05
+"""Change of colour within which ground is the same as at the photo's edge, once blurred by these shares of its size away
+from the edge and along it: leaves and stones are the same as other leaves and stones, mountains are not sky."""
 TRIM = 3
 """Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
 DEFOCUS, SIDEWAYS, SOFTER = 0.25, 0.06, 0.3
@@ -101,12 +102,13 @@ def mirrored(photo: Array, box: tuple[slice, slice], shape: tuple[int, ...]) -> 
 
 def _even_depths(photo: Array) -> tuple[int, int]:
     """How many rows from the first and from the last look like these, (2,)."""
-    soft = cv2.GaussianBlur(photo, (0, 0), SOFT * max(photo.shape))
+    size = max(photo.shape)
+    soft = cv2.GaussianBlur(photo, (0, 0), BROAD * size, sigmaY=SOFT * size)
     found = []
     for rows in (soft, soft[::-1]):
         change = np.abs(rows - rows[:1]).max(-1) > EVEN
         first = np.where(change.any(0), change.argmax(0), len(rows))
-        found.append(max(int(np.quantile(first, 0.2)), min(len(rows), round(0.03 * max(photo.shape)))))
+        found.append(max(int(np.quantile(first, 0.2)), min(len(rows), round(0.03 * size))))
     return found[0], found[1]
 
 
