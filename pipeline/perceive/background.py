@@ -31,8 +31,8 @@ RIM, FADE = 4, 0.05
 """Width in pixels of the strip along the hole in which the fill is compared with the ground, and over which share of
 the picture's long side what it is shifted by wears off."""
 EVEN, SOFT, BROAD = 0.12, 0.012, 0.05
-"""Change of colour within which ground is the same as at the photo's edge, once blurred by these shares of its size away
-from the edge and along it: leaves and stones are the same as other leaves and stones, mountains are not sky."""
+"""Change of colour within which ground is the same as at the photo's edge, once blurred by these shares of its size
+away from the edge and along it: leaves and stones are the same as other leaves and stones, mountains are not sky."""
 TRIM = 3
 """Pixels at the photo's edge that are not trusted next to padding (resampling mixes them with what is outside)."""
 DEFOCUS, SIDEWAYS, SOFTER = 0.25, 0.06, 0.3
