@@ -236,6 +236,14 @@ def _evidence(colours: Array, front: Array, back_pixels: Array) -> Array:
     return ratio * (distinct if distinct > 0.15 else 0.0)
 
 
+def colored_alike(image: Array, sample: Array) -> Array:
+    """Pixels (H, W) bool of an image (H, W, 3) in 0..1 with colours that are common in ``sample`` (H, W) bool."""
+    lab = lab_image(image, 0.7)
+    histogram = color_histogram(lab[sample])
+    common = 0.5 * np.quantile(histogram[color_bins(lab[sample])], 0.2)
+    return histogram[color_bins(lab)] >= common
+
+
 def color_bins(lab: Array) -> tuple[Array, Array, Array]:
     """Histogram cell of Lab colours (..., 3) uint8."""
     q = (lab.astype(np.int64) * BINS) >> 8

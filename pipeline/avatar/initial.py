@@ -10,7 +10,7 @@ import torch
 
 from pipeline.avatar import attach, features, model, surface
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.arms import nearest_fill
+from pipeline.avatar.arms import colored_alike, face_skin, nearest_fill
 from pipeline.avatar.attach import LID, SURFACE, Samples
 from pipeline.avatar.below import below_photo
 from pipeline.avatar.completion import Completion, complete, gather_colors
@@ -41,6 +41,9 @@ BORDER, MATCH = 8.0, 0.18
 which on it is one between two materials."""
 NEARBY = 45.0
 """Pixels, at 1024 rows, within which cloth counts as near a hole."""
+MINOR, ENOUGH_FACE, BROAD = 0.4, 100, 6.0
+"""Share of what is near a hole below which what has the colour of skin is skin, and no cloth; pixels of a face that say
+which colour; and half the width in pixels, at 1024 rows, from which on it is no print."""
 FRONTAL = 0.2
 """Cosine to the line of sight from which a surface takes its colour from the photo: more slanted, a pixel of error in
 the mesh is a centimetre on the skin."""
@@ -244,23 +247,37 @@ def complete_vertices(body: BodyModel, vertices: Array, photo: Samples, parts: P
 def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig) -> Array:
     """The photo with the arms taken off the body, (H, W, 3): what a moved hand uncovers.
 
-    A head is painted from the head and clothes from clothes: no cheek on a chest; and from what is near, where there is
-    enough of it: no skirt on a shirt.
+    A head is painted from the head and clothes from clothes: no cheek on a chest, no hair, and no other hand unless
+    much of what is near has the colour of skin; from what is near, where there is enough of it: no skirt on a shirt.
     """
     hits = parts.layers[geo.BODY]
     on_head = geo.region(body, "head", "neck")[np.asarray(body.faces)].any(1)
     head = on_head[nearest_fill(hits.face, hits.face >= 0)] & (hits.face >= 0).any()
     hole = parts.hidden | (parts.unsure & (parts.label == geo.BODY))
     source = (parts.label == geo.BODY) & (head | ~parts.loose) & ~hole & safe_pixels(body, scene, parts)
+    source &= head | ~parts.long_hair
     painted, unit = scene.foreground, len(scene.alpha) / 1024
+    skin = bare_skin(body, scene, parts) & ~head
     border = 2 * round(0.5 * BORDER * unit) + 1
     for region in (head, ~head):
         mine = hole & region
         near = source & region & (distance_to(mine) < NEARBY * unit)
+        if (near & skin).sum() < MINOR * near.sum():
+            near, source = near & ~skin, source & ~skin
         enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
         painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
         painted = matched(painted, mine, source & region, border, MATCH)
     return painted
+
+
+def bare_skin(body: BodyModel, scene: Scene, parts: Parts) -> Array:
+    """Broad pieces of the face's colours, (H, W) bool."""
+    face = face_skin(body, parts.layers[geo.BODY]) & (parts.label == geo.BODY)
+    if face.sum() < ENOUGH_FACE:
+        return np.zeros_like(face)
+    alike, half = colored_alike(scene.image, face) & (parts.label >= 0), BROAD * len(face) / 1024
+    broad = depth_within(alike) > half
+    return alike & (distance_to(broad) < 2 * half) if broad.any() else broad
 
 
 def surface_samples(

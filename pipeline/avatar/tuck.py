@@ -37,6 +37,8 @@ EDGE = 0.06
 """Share of the picture's height: a wrist that is found this near to the photo's edge may as well be beyond it."""
 SEEN, HALF_SEEN = 0.5, 0.35
 """Visibility above which a keypoint counts as seen, and from which on the picture decides."""
+OF_SKIN = 0.38
+"""Share of a hand's pixels with colours of the face from which on the picture shows it."""
 SAME_SLEEVE = 0.65
 """Share of a forearm's pixels with colours of the upper arm from which on the picture shows it."""
 
@@ -83,7 +85,7 @@ def unseen_faces(
         shows = [(hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid for part in parts]
         bare = looks_like(image, shows[arms.FOREARM], face)
         samples = (face, face | shows[arms.FOREARM]) if bare and tucked else (face,)
-        if hand is not None or any(looks_like(image, shows[arms.HAND], skin) for skin in samples):
+        if hand is not None or any(looks_like(image, shows[arms.HAND], skin, OF_SKIN) for skin in samples):
             continue
         out |= parts[arms.HAND]
         wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
@@ -99,10 +101,7 @@ def looks_like(image: Array, pixels: Array, sample: Array, share: float = 0.45) 
     """Whether at least ``share`` of ``pixels`` (H, W) bool have colours that are common in ``sample`` (H, W) bool."""
     if pixels.sum() < 30 or sample.sum() < 100:
         return False
-    lab = arms.lab_image(image, 0.7)
-    histogram = arms.color_histogram(lab[sample])
-    common = 0.5 * np.quantile(histogram[arms.color_bins(lab[sample])], 0.2)
-    return bool((histogram[arms.color_bins(lab[pixels])] >= common).mean() > share)
+    return bool(arms.colored_alike(image, sample)[pixels].mean() > share)
 
 
 def _inside(keypoint: Array, valid: Array, margin: float = 0.0) -> bool:
