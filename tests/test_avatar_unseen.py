@@ -278,10 +278,15 @@ def test_edge_of_the_chin_goes_with_the_head(body):
     face, depth = np.full((1024, 40), torso_face), np.full((1024, 40), 2.1, np.float32)
     face[:500], depth[:500] = head_face, 2.0
     found = PixelMap(face, np.full((1024, 40, 3), 1 / 3), depth, np.ones((1024, 40), bool))
-    out = attach.chin_to_head(body, found, np.zeros((1024, 40), np.int8))
+    grey = np.full((1024, 40, 3), 0.5, np.float32)
+    out = attach.chin_to_head(body, found, np.zeros((1024, 40), np.int8), grey)
     changed = np.flatnonzero((out.face == head_face).all(1))
     assert changed.max() == 499 + round(attach.RIM)
     assert np.all(out.depth[500 : 500 + round(attach.RIM)] == 2.0)
+    bearded = np.where(np.arange(1024)[:, None, None] < 512, 0.1, np.broadcast_to([0.8, 0.6, 0.5], (1024, 40, 3)))
+    out = attach.chin_to_head(body, found, np.zeros((1024, 40), np.int8), bearded.astype(np.float32))
+    changed = np.flatnonzero((out.face == head_face).all(1))
+    assert changed.max() == 511, "the end of a beard goes with it too, and the neck below it does not"
 
 
 def test_slope_is_limited_within_a_surface_and_kept_at_a_contour():

@@ -103,7 +103,7 @@ def photo_samples(
     thin = (parts.label != geo.BODY) | parts.long_hair | about_head(body, parts)
     inner = inner_pixels(parts.label >= 0, alpha, thin)
     attached = attach_pixels(parts, inner, parts.label)
-    attached = limit_slope(chin_to_head(body, attached, parts.label), parts.label, camera)
+    attached = limit_slope(chin_to_head(body, attached, parts.label, rgb), parts.label, camera)
     attached = replace(attached, valid=attached.valid & ~unfolding[np.maximum(attached.face, 0)])
     attached = replace(attached, valid=attached.valid & ~frayed_arms(body, vertices, camera, attached, parts, alpha))
     sizes = merge_flat(rgb, parts, attached, config.max_pixels, alpha > OPAQUE)
@@ -188,6 +188,9 @@ JUMP = 0.012
 """Difference in depth, metres, between neighbouring pixels that makes an inner contour (chin over neck)."""
 RIM = 4.0
 """Width in pixels, at 1024 rows, of the rim behind the contour of the head that belongs to the head."""
+BEARD, CLEARLY = 20.0, 0.5
+"""How far below that contour, in pixels at 1024 rows, what has the head's colours belongs to it (the end of a beard),
+and how much nearer its colour must be to the head's than to that of what follows."""
 SLOPE = 4.0
 """Steepest depth, metres per metre across the line of sight, of photo-aligned Gaussians."""
 
@@ -207,19 +210,32 @@ def head_contour(body: BodyModel, hits: geo.Hits) -> Array:
     return on & both & (high - low > JUMP)
 
 
-def chin_to_head(body: BodyModel, found: PixelMap, label: Array) -> PixelMap:
-    """Give the pixels just behind the contour of the head to the head.
+def chin_to_head(body: BodyModel, found: PixelMap, label: Array, rgb: Array) -> PixelMap:
+    """Give the pixels just behind the contour of the head to the head, and what is coloured as it is beyond them.
 
     The mesh's contour is a little off the picture's: left behind, the edge of a chin stays on the neck as a row of
-    specks when the head turns. A chin that takes along some shadow of the neck shows nothing.
+    specks when the head turns, and the end of a beard as a fringe. A chin that takes along some shadow of the neck
+    shows nothing.
+
+    Args:
+        label: (H, W) int8 part groups. rgb: (H, W, 3).
     """
     trunk = found.valid & (label == geo.BODY)
     head = trunk & on_head(body, found.face)
     if not head.any():
         return found
+    unit = len(label) / 1024
     gap, rows, cols = nearest_of(head)
-    near = trunk & ~head & (gap <= RIM * len(label) / 1024)
-    return give_to(found, near & (found.depth[rows, cols] < found.depth - JUMP), head)
+    behind = trunk & ~head & (found.depth[rows, cols] < found.depth - JUMP)
+    rim = behind & (gap <= RIM * unit)
+    rest = trunk & ~head & (gap > BEARD * unit) & (gap < 2 * BEARD * unit)
+    if rest.any():
+        _, r, c = nearest_of(rest)
+        soft = ndimage.gaussian_filter(rgb, (2 * unit, 2 * unit, 0))
+        to_head, to_rest = (np.linalg.norm(rgb - soft[i, j], axis=2) for i, j in ((rows, cols), (r, c)))
+        alike = behind & (gap <= BEARD * unit) & (to_head < CLEARLY * to_rest)
+        rim |= alike & geo.pieces_at(alike | rim, rim)
+    return give_to(found, rim, head)
 
 
 def give_to(found: PixelMap, take: Array, source: Array) -> PixelMap:
