@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from pipeline.avatar import arms, tuck
+from pipeline.avatar import arms, initial, tuck
 from pipeline.avatar import geometry as geo
-from pipeline.avatar.parts import smile_layer
+from pipeline.avatar.parts import Parts, smile_layer
 from pipeline.avatar.surface import never_seen, unfolding_lids
+from pipeline.config import FitConfig
 from pipeline.types import BodyParams, Camera, Detections
 
 
@@ -223,3 +224,25 @@ def test_a_hand_that_shows_a_little_is_turned_to_its_place_and_then_seen(body, p
     assert tuck.ENOUGH < shown(wrong) <= tuck.TOLERATED and shown(turned) < shown(wrong) - 0.05
     assert (unseen & tuck.unseen_faces(body, turned, low, image, detections, valid)).any()
     assert not (unseen & tuck.unseen_faces(body, turned, low, image, detections, valid, tucked=True)).any()
+
+
+@pytest.mark.parametrize("belly", ["cloth", "bare"])
+def test_what_a_hand_hid_is_filled_with_cloth_and_not_with_the_other_hand_or_hair(body, params, camera, belly):
+    """Beside the hole: the other hand's skin, a lock of hair, and a shirt. A bare belly stays bare."""
+    cloth, skin, hair = np.array([0.1, 0.2, 0.7]), np.array([0.8, 0.6, 0.5]), np.array([0.15, 0.1, 0.05])
+    hits = geo.cast(tuck._posed(body, params)[0], body.faces.numpy(), camera, geo.face_groups(body) == geo.BODY)
+    person, face = hits.face >= 0, arms.face_skin(body, hits)
+    chest = camera.project(tuck._posed(body, params)[2])[0][6].astype(int)
+    row, col = np.mgrid[:512, :288]
+    hidden = (np.abs(row - chest[1]) < 20) & (np.abs(col - chest[0]) < 20)
+    other = (np.abs(row - chest[1]) < 20) & (col >= chest[0] + 20) & (col < chest[0] + 36)
+    lock = (np.abs(row - chest[1]) < 20) & (col <= chest[0] - 20) & (col > chest[0] - 30)
+    image = np.where((face | other)[..., None], skin, np.where(lock[..., None], hair, cloth))
+    image = np.where((person & (belly == "bare"))[..., None], skin, image).astype(np.float32)
+    no, label = np.zeros((512, 288), bool), np.where(person, geo.BODY, -1).astype(np.int8)
+    parts = Parts(label, no, {geo.BODY: hits}, hidden & person, label, no, lock & (belly == "cloth"))
+    alpha = person.astype(np.float32)
+    scene = initial.Scene(params, np.zeros(len(body.faces), bool), image, image, alpha, ~no, camera, None)
+    painted = initial.paint_hidden(body, scene, parts, FitConfig.preset("fast"))[hidden & person]
+    off = np.abs(painted - (skin if belly == "bare" else cloth)).max(1)
+    assert len(off) > 1000 and np.quantile(off, 0.9) < 0.05 and off.max() < 0.3, "blue is 0.7 from skin, 0.65 from hair"

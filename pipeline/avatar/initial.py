@@ -260,13 +260,13 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     skin = bare_skin(body, scene, parts) & ~head
     border = 2 * round(0.5 * BORDER * unit) + 1
     for region in (head, ~head):
-        mine = hole & region
-        near = source & region & (distance_to(mine) < NEARBY * unit)
+        mine, usable = hole & region, source & region
+        near = usable & (distance_to(mine) < NEARBY * unit)
         if (near & skin).sum() < MINOR * near.sum():
-            near, source = near & ~skin, source & ~skin
+            near, usable = near & ~skin, usable & ~skin
         enough = near.sum() > max(0.4 * mine.sum(), 1500 * unit**2)
-        painted = fill_exemplar(painted, mine, near if enough else source & region, config.seed)
-        painted = matched(painted, mine, source & region, border, MATCH)
+        painted = fill_exemplar(painted, mine, near if enough else usable, config.seed)
+        painted = matched(painted, mine, usable, border, MATCH)
     return painted
 
 
