@@ -245,4 +245,4 @@ def test_what_a_hand_hid_is_filled_with_cloth_and_not_with_the_other_hand_or_hai
     scene = initial.Scene(params, np.zeros(len(body.faces), bool), image, image, alpha, ~no, camera, None)
     painted = initial.paint_hidden(body, scene, parts, FitConfig.preset("fast"))[hidden & person]
     off = np.abs(painted - (skin if belly == "bare" else cloth)).max(1)
-    assert len(off) > 1000 and np.quantile(off, 0.9) < 0.05 and off.max() < 0.3, "blue is 0.7 from skin, 0.65 from hair"
+    assert len(off) > 1000 and np.median(off) < 0.01 and off.max() < 0.3, "blue is 0.7 from skin, 0.65 from hair"
