@@ -235,7 +235,7 @@ def test_what_a_hand_hid_is_filled_with_cloth_and_not_with_the_other_hand_or_hai
     chest = camera.project(tuck._posed(body, params)[2])[0][6].astype(int)
     row, col = np.mgrid[:512, :288]
     hidden = (np.abs(row - chest[1]) < 20) & (np.abs(col - chest[0]) < 20)
-    other = (np.abs(row - chest[1]) < 20) & (col >= chest[0] + 20) & (col < chest[0] + 36)
+    other = (np.abs(row - chest[1] - 8) < 28) & (np.abs(col - chest[0] - 8) < 28) & ~hidden
     lock = (np.abs(row - chest[1]) < 20) & (col <= chest[0] - 20) & (col > chest[0] - 30)
     image = np.where((face | other)[..., None], skin, np.where(lock[..., None], hair, cloth))
     image = np.where((person & (belly == "bare"))[..., None], skin, image).astype(np.float32)
@@ -245,4 +245,4 @@ def test_what_a_hand_hid_is_filled_with_cloth_and_not_with_the_other_hand_or_hai
     scene = initial.Scene(params, np.zeros(len(body.faces), bool), image, image, alpha, ~no, camera, None)
     painted = initial.paint_hidden(body, scene, parts, FitConfig.preset("fast"))[hidden & person]
     off = np.abs(painted - (skin if belly == "bare" else cloth)).max(1)
-    assert len(off) > 1000 and np.median(off) < 0.01 and off.max() < 0.3, "blue is 0.7 from skin, 0.65 from hair"
+    assert len(off) > 1000 and np.median(off) < 0.05 and off.max() < 0.3, "blue is 0.7 from skin, 0.65 from hair"
