@@ -220,11 +220,11 @@ def _arms(
         starts = np.arange(0.0, along[arms[name]].max(), STRETCH)
         gap = np.abs(along[known] - starts[:, None] - 0.5 * STRETCH)
         if few:  # at every height the same; what is on an arm says more than what is beside it
-            near = np.broadcast_to(np.where(torso[known], 1.0, 5.0) * shown[known], gap.shape)
+            weight = np.broadcast_to(np.where(torso[known], 1.0, 5.0) * shown[known], gap.shape)
         else:
             near = _nearest(gap, shown[known], across[known])
-        anywhere = np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
-        weight = near / near.sum(1, keepdims=True) + ELSEWHERE * anywhere / anywhere.sum()
+            anywhere = np.where(shown[known], 0.1, np.where(torso[known], 0.02, 0.05))
+            weight = near / near.sum(1, keepdims=True) + ELSEWHERE * anywhere / anywhere.sum()
         shining = rgb[known] * np.where(across[known, None], light[arms[name]][0], 1.0)
         for start, base in zip(starts, commonest(shining, weight), strict=True):
             todo = arms[name] & ~seen & (along >= start) & (along < start + STRETCH)

@@ -20,6 +20,7 @@ from pipeline.avatar.inpaint import fill_exemplar
 from pipeline.avatar.meshfit import pull_arm, pull_face, pull_mesh
 from pipeline.avatar.parts import Parts, divide
 from pipeline.avatar.rim import match_matte, part_colors
+from pipeline.avatar.stray import TAIL, thick
 from pipeline.avatar.teeth import light_tint, tooth_detail
 from pipeline.avatar.texture import continue_texture
 from pipeline.avatar.tuck import emerge, tuck, unseen_faces
@@ -106,7 +107,8 @@ def working_scene(body: BodyModel, observation: Observation, height: int) -> Sce
     alpha = alpha * valid
     unseen = unseen_faces(body, observation.params, camera, image, detections, valid)
     params = tuck(body, observation.params, camera, unseen)
-    unseen &= unseen_faces(body, params, camera, image, detections, valid, tucked=True)
+    if params is not observation.params:
+        unseen &= unseen_faces(body, params, camera, image, detections, valid, tucked=True)
     if detections is not None and np.any(detections.pose):  # without, nobody says that a forearm is shown
         params = emerge(body, params, camera, unseen)
     foreground = attach.unmixed_colors(image, alpha)
@@ -254,8 +256,8 @@ def paint_hidden(body: BodyModel, scene: Scene, parts: Parts, config: FitConfig)
     on_head = geo.region(body, "head", "neck")[np.asarray(body.faces)].any(1)
     head = on_head[nearest_fill(hits.face, hits.face >= 0)] & (hits.face >= 0).any()
     hole = parts.hidden | (parts.unsure & (parts.label == geo.BODY))
-    source = (parts.label == geo.BODY) & (head | ~parts.loose) & ~hole & safe_pixels(body, scene, parts)
-    source &= head | ~parts.long_hair
+    source = (parts.label == geo.BODY) & (head | ~(parts.loose | parts.long_hair)) & ~hole
+    source &= safe_pixels(body, scene, parts)
     painted, unit = scene.foreground, len(scene.alpha) / 1024
     skin = bare_skin(body, scene, parts) & ~head
     border = 2 * round(0.5 * BORDER * unit) + 1
@@ -275,9 +277,7 @@ def bare_skin(body: BodyModel, scene: Scene, parts: Parts) -> Array:
     face = face_skin(body, parts.layers[geo.BODY]) & (parts.label == geo.BODY)
     if face.sum() < ENOUGH_FACE:
         return np.zeros_like(face)
-    alike, half = colored_alike(scene.image, face) & (parts.label >= 0), BROAD * len(face) / 1024
-    broad = depth_within(alike) > half
-    return alike & (distance_to(broad) < 2 * half) if broad.any() else broad
+    return thick(colored_alike(scene.image, face) & (parts.label >= 0), BROAD / TAIL * len(face) / 1024)
 
 
 def surface_samples(

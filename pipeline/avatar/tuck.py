@@ -83,9 +83,10 @@ def unseen_faces(
     for side, hand in ((LEFT, detections.left_hand), (RIGHT, detections.right_hand)):
         parts = [(groups == side.group) & (segments == s) for s in (arms.HAND, arms.FOREARM, arms.UPPER)]
         shows = [(hits.face >= 0) & part[np.maximum(hits.face, 0)] & valid for part in parts]
+        if hand is not None or looks_like(image, shows[arms.HAND], face, OF_SKIN):
+            continue
         bare = looks_like(image, shows[arms.FOREARM], face)
-        samples = (face, face | shows[arms.FOREARM]) if bare and tucked else (face,)
-        if hand is not None or any(looks_like(image, shows[arms.HAND], skin, OF_SKIN) for skin in samples):
+        if bare and tucked and looks_like(image, shows[arms.HAND], face | shows[arms.FOREARM], OF_SKIN):
             continue
         out |= parts[arms.HAND]
         wrist, elbow = detections.pose[side.pose_wrist], detections.pose[side.pose_elbow]
